@@ -1,0 +1,337 @@
+"""A batch: one folder with a month of claim lines and the small tables they are settled with.
+
+Layer 2: finding, decoding and reading; splitting good lines from rejected ones. Source: data 1 and 2.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from .. import terms
+from ..errors import Refusal
+from ..policy import Policy
+from . import csv_file, tables
+from .columns import Columns, matched
+from .duplicates import PLACE, repeated_lines
+from .lines import FAULTS, JUDGED, Context, judged
+from .tables import SourceFile
+
+Progress = Callable[[str], None]
+_SETTLED_ELSEWHERE = (
+    "give the columns in the claims files, or add settlements.csv with setl_id and these columns"
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What `read_batch` found. `judged_lines` holds every row of every claims file, bad ones with their fault.
+
+    `sources` are the claims files in byte order of their names; a line's `source` is the place in them.
+    The staged copy of CSV lines lives as long as this object (or until `close`).
+    """
+
+    folder: Path
+    first_day: date
+    policy: Policy
+    tables: dict[str, pl.DataFrame]
+    sources: tuple[SourceFile, ...]
+    small_files: tuple[SourceFile, ...]
+    files: tuple[Path, ...]
+    judged_lines: pl.LazyFrame
+    lines_in: int
+    staging: tempfile.TemporaryDirectory[str] = field(repr=False)
+
+    @property
+    def last_day(self) -> date:
+        return last_day_of(self.first_day)
+
+    @cached_property
+    def repeated(self) -> pl.DataFrame:
+        """source, row_number, fault of the copies that are rejected."""
+        return repeated_lines(self.judged_lines.filter(pl.col("fault").is_null()))
+
+    @property
+    def good_lines(self) -> pl.LazyFrame:
+        """Lines that break no rule: the columns of JUDGED without `fault`."""
+        good = self.judged_lines.filter(pl.col("fault").is_null()).drop("fault")
+        if self.repeated.is_empty():
+            return good
+        return good.join(self.repeated.lazy(), on=PLACE, how="anti")
+
+    @property
+    def bad_lines(self) -> pl.LazyFrame:
+        """Lines that break a rule: source, row_number, claim_id, line_id, points, fault."""
+        columns = (*PLACE, "claim_id", "line_id", "points")
+        broken = self.judged_lines.filter(pl.col("fault").is_not_null()).select(*columns, "fault")
+        if self.repeated.is_empty():
+            return broken
+        copies = self.judged_lines.select(columns).join(
+            self.repeated.lazy(), on=PLACE, how="inner", validate="1:1"
+        )
+        return pl.concat([broken, copies])
+
+    @cached_property
+    def input_sha256(self) -> str:
+        """SHA-256 over path and content of every file that was read, in byte order of the paths."""
+        digest = hashlib.sha256()
+        for path in self.files:
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(f"{path.relative_to(self.folder).as_posix()}\n{content}\n".encode())
+        return digest.hexdigest()
+
+    def refuse_damaged_files(self) -> None:
+        """Read every Parquet claims file once; raises Refusal for the first that cannot be read."""
+        for source in self.sources:
+            if source.encoding == "parquet":
+                with _readable_parquet(source.name):
+                    list(pl.scan_parquet(self.folder / source.name).collect_batches(chunk_size=100_000))
+
+    def close(self) -> None:
+        self.staging.cleanup()
+
+
+def read_batch(
+    path: Path | str,
+    month: str | date,
+    policy: Policy,
+    *,
+    encoding: str | None = None,
+    progress: Progress = lambda _: None,
+) -> Batch:
+    """Read the batch in folder `path` for `month` ("2026-03").
+
+    Bad claim lines become rows with a fault. Raises Refusal for what cannot be read and Refusals for bad rows
+    of the small tables, all of them named. Source: data 1 and 2.
+    """
+    folder, first_day = _folder(Path(path)), month_of(month)
+    with _readable(folder):
+        small_paths = tables.found_tables(folder)
+        claims = _claims_files(folder)
+        texts, small_files = {}, []
+        for table, small_path in small_paths.items():
+            progress(f"reading {small_path.name}")
+            texts[table], found = tables.text_table(small_path, small_path.name, table, encoding)
+            small_files.append(found)
+        names = {table: small_path.name for table, small_path in small_paths.items()}
+        typed = tables.typed_tables(texts, names, policy)
+        registered = frozenset(typed["institutions"]["institution_id"])
+        context = Context(first_day, last_day_of(first_day), policy, registered)
+        reader = _Reader(folder, context, encoding, progress)
+        for place, claims_path in enumerate(claims):
+            progress(f"reading {claims_path.relative_to(folder)}")
+            reader.read(place, claims_path)
+        return reader.batch(typed, small_files, [*claims, *small_paths.values()])
+
+
+def month_of(month: str | date) -> date:
+    """First day of a month given as "2026-03" or as a day of it. Raises Refusal for anything else."""
+    if isinstance(month, date):
+        return month.replace(day=1)
+    try:
+        if len(month) != len("2026-03"):
+            raise ValueError(month)
+        return date.fromisoformat(f"{month}-01")
+    except ValueError:
+        raise Refusal(
+            "--month", repr(month), "a month written YYYY-MM", "for example --month 2026-03"
+        ) from None
+
+
+def last_day_of(first_day: date) -> date:
+    return (first_day.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        where = error.filename or folder
+        raise Refusal(
+            str(where), f"cannot be read: {error.strerror}", "a readable file", "check the rights"
+        ) from error
+
+
+@contextmanager
+def _readable_parquet(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise tables.unreadable_parquet(name, error) from error
+
+
+def _folder(path: Path) -> Path:
+    if not path.is_dir():
+        found = "a file" if path.exists() else "nothing there"
+        raise Refusal(
+            str(path), found, "a batch: a folder with claims, institutions and agreements", "check the path"
+        )
+    return path
+
+
+def _claims_files(folder: Path) -> list[Path]:
+    """The claims files in byte order of their names. Raises Refusal for none, or claims in two forms."""
+    ways = [path for name in ("claims", "claims.csv", "claims.parquet") if (path := folder / name).exists()]
+    if len(ways) > 1:
+        names = " and ".join(path.name for path in ways)
+        raise Refusal(str(folder), names, "one of the two", "remove the one that is not meant")
+    if not ways:
+        raise Refusal(
+            str(folder),
+            "no claims",
+            "claims/*.parquet, claims/*.csv, claims.parquet or claims.csv",
+            "add the claim lines",
+        )
+    if ways[0].is_file():
+        return ways
+    files = [path for path in ways[0].iterdir() if path.suffix in (".csv", ".parquet")]
+    if not files:
+        raise Refusal(f"{folder.name}/claims", "no file", "*.csv or *.parquet", "add the claim lines")
+    return sorted(files, key=lambda path: path.name.encode())
+
+
+class _Reader:
+    """Reads the claims files of one batch: Parquet lazily, CSV through a staged copy of the judged lines."""
+
+    def __init__(self, folder: Path, context: Context, encoding: str | None, progress: Progress) -> None:
+        self.folder, self.context, self.encoding, self.progress = folder, context, encoding, progress
+        self.staging = tempfile.TemporaryDirectory(prefix="settlement-")
+        self.sources: list[SourceFile] = []
+        self.frames: list[pl.LazyFrame] = []
+        self.lines_in = 0
+
+    def read(self, place: int, path: Path) -> None:
+        name = path.relative_to(self.folder).as_posix()
+        if path.suffix == ".parquet":
+            self._read_parquet(place, path, name)
+        else:
+            self._read_csv(place, path, name)
+
+    def _read_parquet(self, place: int, path: Path, name: str) -> None:
+        with _readable_parquet(name):
+            scan = pl.scan_parquet(path, row_index_name=csv_file.ROW_NUMBER, row_index_offset=1)
+            header = [column for column in scan.collect_schema() if column != csv_file.ROW_NUMBER]
+            self.lines_in += scan.select(pl.len()).collect().item()
+        found = self._columns(header, name)
+        self.sources.append(SourceFile(name, "parquet", found))
+        raw = scan.select(
+            csv_file.ROW_NUMBER,
+            pl.lit(None, dtype=pl.String).alias(csv_file.BROKEN),
+            *(pl.col(column).alias(alias) for alias, column in found.header_of.items()),
+        )
+        self.frames.append(self._judged(raw, place, found))
+
+    def _read_csv(self, place: int, path: Path, name: str) -> None:
+        file = csv_file.open_csv(path, name, self.encoding)
+        found = self._columns(file.header, name)
+        self.sources.append(SourceFile(name, file.encoding, found))
+        new_names = {column: alias for alias, column in found.header_of.items()}
+        for part, frame in enumerate(csv_file.frames(file, list(new_names))):
+            staged = Path(self.staging.name) / f"{place:05}-{part:06}.parquet"
+            lines = self._judged(frame.lazy().rename(new_names), place, found).collect()
+            lines.write_parquet(staged, compression="lz4")
+            self.frames.append(pl.scan_parquet(staged))
+            self.lines_in += lines.height
+            self.progress(f"reading {name}: {self.lines_in:,} lines")
+
+    def _columns(self, header: list[str] | tuple[str, ...], name: str) -> Columns:
+        found = matched(header, terms.CLAIM_FIELDS, name)
+        own = [field.name for field in terms.CLAIM_FIELDS if field.is_required]
+        found.require(
+            name,
+            [column for column in own if column not in terms.FROM_SETTLEMENTS],
+            "add the column to the export",
+        )
+        if "points" not in found and "amount" not in found:
+            found.require(
+                name, ["points"], "add points, or amount with a policy that converts yuan to points"
+            )
+        return found
+
+    def _judged(self, raw: pl.LazyFrame, place: int, found: Columns) -> pl.LazyFrame:
+        lacking = [name for name in terms.FROM_SETTLEMENTS if name not in found]
+        if lacking:
+            raw = raw.with_columns(tables.cleaned("claim_id")).join(
+                self._settlements(tuple(lacking), self.sources[place].name).lazy(),
+                on="claim_id",
+                how="left",
+                validate="m:1",
+            )
+        return judged(raw.drop("person_id", strict=False), place, self.context)
+
+    def _settlements(self, columns: tuple[str, ...], name: str) -> pl.DataFrame:
+        if self.settlements is None:
+            raise Refusal(
+                f"{name}, header",
+                f"no column {', '.join(columns)}, and no settlements file",
+                "them",
+                _SETTLED_ELSEWHERE,
+            )
+        frame, source = self.settlements
+        source.columns.require(source.name, columns, _SETTLED_ELSEWHERE)
+        return frame.select("claim_id", *columns)
+
+    @cached_property
+    def settlements(self) -> tuple[pl.DataFrame, SourceFile] | None:
+        """settlements.csv or .parquet as text, one row per claim."""
+        paths = [
+            path for ending in ("csv", "parquet") if (path := self.folder / f"settlements.{ending}").exists()
+        ]
+        if len(paths) > 1:
+            raise Refusal(
+                str(self.folder), "settlements.csv and settlements.parquet", "one of the two", "remove one"
+            )
+        return tables.settlements_table(paths[0], self.encoding) if paths else None
+
+    def batch(
+        self, typed: dict[str, pl.DataFrame], small_files: list[SourceFile], files: list[Path]
+    ) -> Batch:
+        if not self.lines_in:
+            names = ", ".join(source.name for source in self.sources)
+            raise Refusal(
+                names, "no claim lines, only a header", "at least one line", "export the month again"
+            )
+        if "settlements" in self.__dict__ and self.settlements:
+            small_files = [*small_files, self.settlements[1]]
+            files = [*files, self.folder / self.settlements[1].name]
+        return Batch(
+            folder=self.folder,
+            first_day=self.context.first_day,
+            policy=self.context.policy,
+            tables=typed,
+            sources=tuple(self.sources),
+            small_files=tuple(small_files),
+            files=tuple(sorted(files, key=lambda path: path.relative_to(self.folder).as_posix().encode())),
+            judged_lines=pl.concat(self.frames) if self.frames else pl.LazyFrame(schema=JUDGED),
+            lines_in=self.lines_in,
+            staging=self.staging,
+        )
+
+
+def rejected_lines(batch: Batch) -> pl.LazyFrame:
+    """The bad lines of a batch as the ledger knows them.
+
+    Rows: one per rejected line. Adds: source, row_number, claim_id, line_id, rule, column_name; points (10⁻⁴).
+    """
+    sources = {place: source.name for place, source in enumerate(batch.sources)}
+    rules = {place: rule.value for place, (rule, _) in enumerate(FAULTS)}
+    columns = {place: column for place, (_, column) in enumerate(FAULTS)}
+    return batch.bad_lines.select(
+        source=pl.col("source").replace_strict(sources, return_dtype=pl.String),
+        row_number="row_number",
+        claim_id="claim_id",
+        line_id="line_id",
+        rule=pl.col("fault").replace_strict(rules, return_dtype=pl.String),
+        column_name=pl.col("fault").replace_strict(columns, return_dtype=pl.String),
+        points=pl.col("points").fill_null(0),
+    )

@@ -1,0 +1,63 @@
+"""Lines that come twice: found by 64-bit hashes first, and by full keys only among equal hashes.
+
+Source: data 2. Sought among lines that broke no other rule.
+"""
+
+from __future__ import annotations
+
+import polars as pl
+
+from ..reasons import RejectRule
+from .lines import FAULTS
+
+KEY = ("institution_id", "claim_id", "line_id")
+PLACE = ("source", "row_number")
+_ODD = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)  # mix the three hashes unevenly
+
+
+def repeated_lines(good: pl.LazyFrame) -> pl.DataFrame:
+    """The copies to reject, with their fault.
+
+    Rows:  one per rejected copy. Needs: the columns of JUDGED, without fault.
+    Adds:  source, row_number, fault (UInt8, never null), ordered by place.
+    """
+    hashed = good.select(*PLACE, *KEY, "settled_at", "points", "amount", hash=_hash())
+    suspects = hashed.group_by("hash").agg(copies=pl.len()).filter(pl.col("copies") > 1).select("hash")
+    copies = hashed.join(suspects, on="hash", how="semi").collect().filter(pl.struct(KEY).is_duplicated())
+    return (
+        copies.with_columns(
+            differs_in_points=pl.col("points").n_unique().over(KEY) > 1,
+            differs_in_amount=pl.col("amount").n_unique().over(KEY) > 1,
+            order=pl.int_range(pl.len()).over(KEY, order_by=["settled_at", *PLACE]),
+        )
+        .with_columns(fault=_fault())
+        .drop_nulls("fault")
+        .select(*PLACE, "fault")
+        .sort(PLACE)
+    )
+
+
+def _hash() -> pl.Expr:
+    """64 bits of the whole key; wrapping is meant here, nothing is counted."""
+    mixed = (
+        pl.col(name).hash(seed) * pl.lit(odd, dtype=pl.UInt64)
+        for seed, (name, odd) in enumerate(zip(KEY, _ODD, strict=True))
+    )
+    return pl.fold(pl.lit(0, dtype=pl.UInt64), lambda total, part: total + part, list(mixed))
+
+
+def _fault() -> pl.Expr:
+    """If any copy differs in points or amount, all are conflicting; else all but the first are duplicates."""
+    return (
+        pl.when(pl.col("differs_in_points"))
+        .then(_place(RejectRule.CONFLICTING_DUPLICATE, "points"))
+        .when(pl.col("differs_in_amount"))
+        .then(_place(RejectRule.CONFLICTING_DUPLICATE, "amount"))
+        .when(pl.col("order") > 0)
+        .then(_place(RejectRule.DUPLICATE_LINE, "claim_id"))
+        .cast(pl.UInt8)
+    )
+
+
+def _place(rule: RejectRule, column: str) -> pl.Expr:
+    return pl.lit(FAULTS.index((rule, column)), dtype=pl.UInt8)

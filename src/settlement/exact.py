@@ -1,0 +1,136 @@
+"""Whole numbers for points and money: scales, half-up rounding (四舍五入), bounds.
+
+Layer 1, and the only module that multiplies, divides or rounds. Inside the engine points are whole numbers
+of 10⁻⁴ point, thresholds of 10⁻⁴ too, money of one fen; `Decimal` appears at the edges only. Products are
+formed in 128 bits; what does not fit raises instead of wrapping.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from fractions import Fraction
+
+import polars as pl
+
+from .errors import Refusal
+
+POINT_DECIMALS = 4
+MONEY_DECIMALS = 2
+POINT = 10**POINT_DECIMALS  # whole units in one point
+FEN = 10**MONEY_DECIMALS  # whole units in one yuan
+HUNDREDTH = POINT // 100  # thresholds have two decimals
+MOST_POINTS = 10_000_000 * POINT  # of one line, data 1
+MOST_FEN = 10**18 - 1  # DECIMAL(18,2)
+FRACTION_DECIMALS = 9  # of shares, rates and factors in a policy
+FINE = 10**FRACTION_DECIMALS
+_WIDEST = 2**63 - 1
+
+
+def whole_units(number: Decimal, decimals: int) -> int:
+    """`number` in units of 10^-decimals. Raises ValueError if it has more decimals than that.
+
+    >>> whole_units(Decimal("14141.55"), 4)
+    141415500
+    """
+    scaled = Fraction(number) * 10**decimals
+    if scaled.denominator != 1:
+        raise ValueError(f"{number} has more than {decimals} decimals")
+    return scaled.numerator
+
+
+def half_up_whole(number: Fraction) -> int:
+    """`number` rounded half-up to a whole number: the absolute value is rounded, the sign kept.
+
+    >>> half_up_whole(Fraction(-1, 2)), half_up_whole(Fraction(5, 2)), half_up_whole(Fraction(49, 100))
+    (-1, 3, 0)
+    """
+    size = (abs(number.numerator) + number.denominator // 2) // number.denominator
+    return -size if number < 0 else size
+
+
+def half_up(dividend: pl.Expr, divisor: pl.Expr | int) -> pl.Expr:
+    """dividend ÷ divisor (> 0) in whole numbers, half-up, sign kept (Int128).
+
+    With an odd divisor (d - 1)/2 is added and the result is the same, since the dividend is whole.
+    """
+    wide = dividend.cast(pl.Int128)
+    by = pl.lit(divisor, dtype=pl.Int128) if isinstance(divisor, int) else divisor.cast(pl.Int128)
+    return (wide.abs() + by // 2) // by * wide.sign()
+
+
+def narrow(wide: pl.Expr) -> pl.Expr:
+    """Int128 → Int64. Raises where it does not fit: refused, never wrapped."""
+    return wide.cast(pl.Int64, strict=True)
+
+
+def finely(whole: pl.Expr) -> pl.Expr:
+    """Whole units → units 10⁻⁹ finer, wide enough for one more factor of 10⁹."""
+    return whole.cast(pl.Int128) * FINE
+
+
+def times(whole: pl.Expr, factor: Decimal) -> pl.Expr:
+    """whole × factor in units 10⁻⁹ finer than those of `whole`, exact (Int128)."""
+    return whole.cast(pl.Int128) * whole_units(factor, FRACTION_DECIMALS)
+
+
+def coarsely(fine: pl.Expr, decimals: int = FRACTION_DECIMALS) -> pl.Expr:
+    """Units `decimals` finer → whole units, half-up, once."""
+    return narrow(half_up(fine, 10**decimals))
+
+
+def proportion(part: pl.Expr, share: pl.Expr, whole: pl.Expr) -> pl.Expr:
+    """part × share ÷ whole (> 0), half-up, once; all three in the same whole units."""
+    return narrow(half_up(part.cast(pl.Int128) * share.cast(pl.Int128), whole))
+
+
+def points_of_amount(fen: pl.Expr, factor: Decimal) -> pl.Expr:
+    """Points of an amount (fen × points per yuan), half-up to 4 decimals once per line (Int128; rules 5)."""
+    fen_to_point = FRACTION_DECIMALS + MONEY_DECIMALS - POINT_DECIMALS
+    return half_up(times(fen, factor), 10**fen_to_point)
+
+
+def as_decimal(whole: pl.Expr, unit_decimals: int, scale: int, precision: int = 18) -> pl.Expr:
+    """Whole units of 10^-unit_decimals → Decimal(precision, scale). Raises where it does not fit."""
+    unit = pl.lit(Decimal(1).scaleb(-unit_decimals)).cast(pl.Decimal(38, unit_decimals))
+    exact = whole.cast(pl.Decimal(38, 0)) * unit
+    return exact.cast(pl.Decimal(precision, scale), strict=True)
+
+
+def as_points(whole: pl.Expr) -> pl.Expr:
+    """Whole units of 10⁻⁴ point → DECIMAL(18,4)."""
+    return as_decimal(whole, POINT_DECIMALS, 4)
+
+
+def as_threshold(whole: pl.Expr) -> pl.Expr:
+    """Whole units of 10⁻⁴ point → DECIMAL(18,2); thresholds are whole hundredths."""
+    return as_decimal(whole, POINT_DECIMALS, 2)
+
+
+def as_money(fen: pl.Expr) -> pl.Expr:
+    """Fen → DECIMAL(18,2) yuan."""
+    return as_decimal(fen, MONEY_DECIMALS, 2)
+
+
+def whole_of_decimal(column: pl.Expr, scale: int, decimals: int) -> pl.Expr:
+    """A Decimal column of the given scale → whole units of 10^-decimals (Int64); scale <= decimals."""
+    return narrow(column.to_physical().cast(pl.Int128) * 10 ** (decimals - scale))
+
+
+def points_text(whole: int) -> str:
+    """Whole units of 10⁻⁴ point as text with four decimals.
+
+    >>> points_text(-1), points_text(408743301)
+    ('-0.0001', '40874.3301')
+    """
+    return f"{Decimal(whole).scaleb(-POINT_DECIMALS):f}"
+
+
+def refuse_sums_beyond_bounds(lines: int, most: int) -> None:
+    """Refuse a batch whose sums could leave 64 bits: `lines` lines of at most `most` whole units each."""
+    if lines * most > _WIDEST:
+        raise Refusal(
+            "claims",
+            f"{lines} lines of up to {points_text(most)} points each",
+            f"sums of at most {points_text(_WIDEST)} points",
+            "settle the month in batches of fewer institutions",
+        )
