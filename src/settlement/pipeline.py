@@ -1,0 +1,417 @@
+"""The way of a line, in one place: `STEPS`, their order, and `settle`.
+
+Layer 4. Branching on the policy's readings happens here; rules know frames only. Source: rules 3–8.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from . import exact, schemas, terms
+from .batch import Batch, Progress, rejected_lines
+from .errors import Refusal
+from .policy import Policy
+from .reasons import Finding, UnpaidReason
+from .rules import eligibility, overage, thresholds, timeline
+from .rules.eligibility import PROFILE
+from .rules.overage import CELL, GROUP, LINE_ORDER
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """The result of one month: polars frames named as the ledger's tables, without run_id.
+
+    `counts` holds lines_in, lines_settled, lines_rejected and points_in, points_settled, points_rejected (10⁻⁴).
+    """
+
+    tables: dict[str, pl.DataFrame]
+    counts: dict[str, int]
+    assumptions: tuple[str, ...]
+
+    def __getattr__(self, name: str) -> pl.DataFrame:
+        try:
+            return self.__dict__["tables"][name]
+        except KeyError:
+            raise AttributeError(
+                f"no table {name!r}; there are {', '.join(self.__dict__['tables'])}"
+            ) from None
+
+
+@dataclass
+class Work:
+    """A settlement under way. Each step reads what earlier steps have put here and adds its own."""
+
+    batch: Batch
+    policy: Policy
+    registry: timeline.Registry | None = None
+    lines: pl.LazyFrame = field(default_factory=pl.LazyFrame)  # good lines, each with its profile
+    profiles: pl.DataFrame = field(default_factory=pl.DataFrame)  # what lines of one fate have in common
+    groups: pl.DataFrame = field(default_factory=pl.DataFrame)  # settling institution × regime × class
+    cells: pl.DataFrame = field(default_factory=pl.DataFrame)  # group × rank × day, with its cut
+    tables: dict[str, pl.DataFrame] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    assumptions: list[str] = field(default_factory=list)
+
+    @property
+    def timelines(self) -> timeline.Registry:
+        assert self.registry is not None, "step `time` comes first"  # noqa: S101
+        return self.registry
+
+
+def settle(batch: Batch, policy: Policy, progress: Progress = lambda _: None) -> Settlement:
+    """Settle one month of lines under a policy.
+
+    Raises Refusal where the rules refuse (no threshold row, no zone, month outside the policy …).
+    """
+    _refuse_outside_policy(batch, policy)
+    work = Work(batch, policy, assumptions=[_assumption(each.key, each.note) for each in policy.assumptions])
+    for sentence, step in STEPS:
+        progress(sentence)
+        step(work)
+    tables = {table.name: _as_ledger_table(table, work.tables[table.name]) for table in terms.RESULT_TABLES}
+    return Settlement(tables, work.counts, tuple(dict.fromkeys(work.assumptions)))
+
+
+def _refuse_outside_policy(batch: Batch, policy: Policy) -> None:
+    """Rules 12: the first and the last day of the month lie in the policy's span."""
+    if not policy.covers(batch.first_day, batch.last_day):
+        raise Refusal(
+            f"policy {policy.id}",
+            f"month {batch.first_day:%Y-%m}",
+            f"a month within {policy.effective_from} … {policy.effective_to or 'no end'}, the policy's span",
+            "choose the policy that is in force for the month",
+        )
+
+
+def _assumption(key: str, note: str) -> str:
+    return f"{key}: {note}" if note else f"{key}: assumed, no text gives it"
+
+
+# ---------------------------------------------------------------- steps
+
+
+def time(work: Work) -> None:
+    """Agreements and events → timelines (rules 3)."""
+    tables = work.batch.tables
+    work.registry = timeline.registry(
+        tables["institutions"], tables["agreements"], tables["events"], work.policy
+    )
+    years = work.registry.agreement_years()
+    is_year = pl.col("is_coaching_year")
+    clause = pl.when(is_year).then(pl.lit(_clause_of(work.policy.coaching))).otherwise(pl.lit("D 13, D 41"))
+    work.tables["agreement_years"] = years.with_columns(clause=clause)
+
+
+def reject(work: Work) -> None:
+    """Bad lines → rejected_lines, with the points they stand for (data 2)."""
+    rejected = rejected_lines(work.batch).collect().sort("source", "row_number")
+    work.counts |= {"lines_rejected": rejected.height, "points_rejected": _total(rejected, "points")}
+    work.tables["rejected_lines"] = rejected.drop("points")
+
+
+def profile(work: Work) -> None:
+    """Good lines → profiles: the one pass over all lines that totals need (rules 7)."""
+    departments, physicians = (_suspended(work.timelines, what) for what in ("department", "physician"))
+    diseases = (
+        work.batch.tables["agreements"]["special_diseases"].explode().drop_nulls().unique().sort().to_list()
+    )
+    rank = _priority_rank(work.policy, work)
+    work.lines = eligibility.profiled(work.batch.good_lines, departments, physicians, diseases, rank)
+    points = pl.col("points")
+    work.profiles = (
+        work.lines.group_by(PROFILE)
+        .agg(
+            line_count=pl.len(),
+            positive_points=points.filter(points > 0).sum(),
+            negative_points=points.filter(points < 0).sum(),
+            most_points=points.abs().max(),
+            unconverted=points.null_count(),
+        )
+        .collect()
+    )
+    _refuse_unconverted(work)
+    exact.refuse_sums_beyond_bounds(work.batch.lines_in, _most(work.profiles))
+
+
+def judge(work: Work) -> None:
+    """Profiles → settling institution, regime, first reason (rules 4, 5)."""
+    coaching = work.policy.coaching
+    settling = pl.DataFrame(
+        list(work.timelines.settling_of.items()),
+        schema={"institution_id": pl.String, "settling_id": pl.String},
+        orient="row",
+    )
+    work.profiles = eligibility.judged(
+        work.profiles,
+        work.timelines.spans(),
+        work.timelines.target_spans("department"),
+        work.timelines.target_spans("physician"),
+        work.batch.tables["agreements"].drop("institution_id", "start_date", "end_date"),
+        settling,
+        list(coaching.insurance_types) if coaching else [],
+    )
+
+
+def place(work: Work) -> None:
+    """Settling institutions → zone and payment class (rules 6.3)."""
+    by_division = pl.col("division_code").replace_strict(
+        work.policy.zone_by_division(), default=None, return_dtype=pl.String
+    )
+    places = work.batch.tables["institutions"].select(
+        settling_id="institution_id", payment_class="payment_class", zone=pl.coalesce("zone", by_division)
+    )
+    work.profiles = work.profiles.join(places, on="settling_id", how="left", validate="m:1")
+    if _needs_zone(work):
+        _refuse_without_zone(work)
+
+
+def total(work: Work) -> None:
+    """Profiles → group totals (rules 7)."""
+    work.groups = overage.totals(work.profiles)
+    work.counts |= {
+        "lines_in": work.batch.lines_in,
+        "lines_settled": _total(work.groups, "line_count"),
+        "points_settled": _total(work.groups, "submitted"),
+    }
+    work.counts["points_in"] = work.counts["points_settled"] + work.counts["points_rejected"]
+
+
+def cap(work: Work) -> None:
+    """Groups → threshold in force and what is paid of each (rules 6, 7)."""
+    month = timeline.Span(work.batch.first_day, work.batch.last_day)
+    days_in_force = work.timelines.days_in_force(month).rename({"institution_id": "settling_id"})
+    with_thresholds, ungrown = thresholds.with_thresholds(
+        work.groups, work.policy, work.batch.first_day, _relief(work), days_in_force
+    )
+    work.assumptions += [f"growth of {year}: no rate in the policy, 0 assumed" for year in ungrown]
+    work.groups = overage.capped(with_thresholds, work.policy.overage)
+
+
+def attribute(work: Work) -> None:
+    """The cut of each group → its lines (rules 7)."""
+    attribution = work.policy.readings.attribution
+    work.cells = overage.located(work.profiles, work.groups, work.policy.overage, attribution)
+    fates = work.profiles.join(work.cells, on=CELL, how="left", validate="m:1", nulls_equal=True).filter(
+        pl.col("reason").is_not_null() | (pl.col("cut") != overage.FULL)
+    )
+    lines = work.lines.join(
+        fates.drop("line_count", "positive_points", "negative_points", "most_points", "unconverted").lazy(),
+        on=PROFILE,
+        how="inner",
+        validate="m:1",
+        nulls_equal=True,
+    ).collect()
+    is_walked = pl.col("reason").is_null() & (pl.col("cut") == overage.WALK)
+    walked = overage.attributed(lines.filter(is_walked).lazy(), work.policy.overage, attribution).collect()
+    unwalked = lines.filter(~is_walked).with_columns(line_payable=pl.lit(0, dtype=pl.Int64))
+    work.tables["unpaid_lines"] = _unpaid(pl.concat([walked.select(unwalked.columns), unwalked]), work.policy)
+
+
+def report_groups(work: Work) -> None:
+    """Groups → settlements and daily_points."""
+    work.tables["settlements"] = work.groups.select(
+        month=pl.lit(work.batch.first_day),
+        institution_id="settling_id",
+        zone="zone",
+        payment_class="payment_class",
+        regime="regime",
+        point_class="point_class",
+        line_count="line_count",
+        submitted_points=exact.as_points(pl.col("submitted")),
+        ineligible_points=exact.as_points(pl.col("ineligible")),
+        eligible_points=exact.as_points(pl.col("eligible")),
+        threshold_points=exact.as_threshold(pl.col("threshold")),
+        overage_points=exact.as_points(pl.col("overage")),
+        payable_points=exact.as_points(pl.col("payable")),
+        unpaid_points=exact.as_points(pl.col("unpaid")),
+        point_value=pl.lit(None),
+        payable_amount=pl.lit(None),
+        clause="threshold_clause",
+    )
+    points, is_eligible = pl.col("positive_points") + pl.col("negative_points"), pl.col("reason").is_null()
+    with_threshold = work.groups.filter(pl.col("threshold").is_not_null())
+    work.tables["daily_points"] = (
+        work.profiles.join(with_threshold.select(GROUP), on=GROUP, how="semi")
+        .group_by(*GROUP, "settled_on")
+        .agg(
+            line_count=pl.col("line_count").sum(),
+            submitted=points.sum(),
+            eligible=points.filter(is_eligible).sum(),
+        )
+        .select(
+            month=pl.lit(work.batch.first_day),
+            institution_id="settling_id",
+            regime="regime",
+            point_class="point_class",
+            day="settled_on",
+            line_count="line_count",
+            submitted_points=exact.as_points(pl.col("submitted")),
+            eligible_points=exact.as_points(pl.col("eligible")),
+        )
+    )
+
+
+def find(work: Work) -> None:
+    """Timelines and suspended lines → findings (rules 3.7)."""
+    registry = work.batch.tables["institutions"]
+    types = dict(registry.select("institution_id", "institution_type").iter_rows())
+    finding = Finding.BILLED_WHILE_SUSPENDED
+    billed = (
+        work.profiles.filter(pl.col("reason") == UnpaidReason.SUSPENDED.value)
+        .group_by("settling_id")
+        .agg(pl.col("serviced_on").min(), pl.col("line_count").sum())
+        .select(
+            institution_id="settling_id",
+            finding=pl.lit(finding.value),
+            occurred_on="serviced_on",
+            detail=pl.concat_str(
+                pl.col("line_count").cast(pl.String), pl.lit(" line(s) serviced on suspended days")
+            ),
+            clause=pl.lit(finding.clause),
+        )
+    )
+    known = work.timelines.findings(types, work.batch.last_day, work.policy)
+    work.tables["findings"] = pl.concat([known, billed])
+
+
+def money(work: Work) -> None:
+    """No money tables are read yet: amounts stay null, no statements."""
+    for table in (terms.BUDGETS, terms.STATEMENTS, terms.ADJUSTMENTS):
+        work.tables[table.name] = pl.DataFrame(schema=schemas.polars_schema(table)).drop("run_id")
+
+
+STEPS: tuple[tuple[str, Callable[[Work], None]], ...] = (
+    ("timelines of the institutions", time),
+    ("rejected lines", reject),
+    ("totals of the lines", profile),
+    ("eligibility", judge),
+    ("zones and classes", place),
+    ("groups", total),
+    ("thresholds", cap),
+    ("attribution to lines", attribute),
+    ("money", money),
+    ("findings", find),
+    ("result tables", report_groups),
+)
+
+
+# ---------------------------------------------------------------- what the steps need
+
+
+def _clause_of(coaching: object) -> str:
+    return f"{getattr(coaching, 'clause', '')} {getattr(coaching, 'phrase', '')}".strip()
+
+
+def _total(frame: pl.DataFrame, column: str) -> int:
+    return int(frame[column].sum())
+
+
+def _most(profiles: pl.DataFrame) -> int:
+    most = profiles["most_points"].max()
+    return most if isinstance(most, int) else 0
+
+
+def _suspended(registry: timeline.Registry, what: str) -> list[str]:
+    return sorted(
+        {
+            target
+            for events in registry.events_of.values()
+            for target in timeline.target_suspensions(events, what)
+        }
+    )
+
+
+def _priority_rank(policy: Policy, work: Work) -> pl.Expr:
+    """Place of the charge category in the list in effect; categories not listed share the last rank (rules 7)."""
+    if policy.readings.attribution != "priority":
+        return pl.lit(0)
+    row = policy.priority_on(work.batch.first_day)
+    if row is None:
+        raise Refusal(
+            f"policy {policy.id}, [[priority]]",
+            f"attribution = priority, but no list is in effect on {work.batch.first_day}",
+            f"a list with effective_from on or before {work.batch.first_day}",
+            "add the list, or choose another reading of attribution",
+        )
+    ranks = {category: place for place, category in enumerate(row.charge_categories)}
+    return pl.col("charge_category").replace_strict(ranks, default=len(ranks), return_dtype=pl.UInt8)
+
+
+def _refuse_unconverted(work: Work) -> None:
+    """Rules 5: a file without points under a policy without the factor of a class that occurs."""
+    classes = sorted(work.profiles.filter(pl.col("unconverted") > 0)["point_class"].unique())
+    if classes:
+        raise Refusal(
+            f"claims; policy {work.policy.id}, [points_per_yuan]",
+            f"no points column, and no points_per_yuan for class {', '.join(classes)}",
+            "points in the claims file, or a factor for every class that occurs",
+            "add the column, or the factor to the policy",
+        )
+
+
+def _needs_zone(work: Work) -> bool:
+    keyed = any((work.batch.tables[name]["zone"] != "*").any() for name in ("point_values", "budgets"))
+    return bool(work.policy.zones.each or work.policy.thresholds or keyed)
+
+
+def _refuse_without_zone(work: Work) -> None:
+    lost = work.profiles.filter(pl.col("zone").is_null())["settling_id"].unique()
+    if lost.is_empty():
+        return
+    rows = work.batch.tables["institutions"].filter(pl.col("institution_id").is_in(lost.implode()))
+    listed = rows.select("institution_id", "division_code").sort("institution_id").rows()
+    raise Refusal(
+        "institutions, zone",
+        "; ".join(f"{institution}: division {division} is in no zone" for institution, division in listed),
+        "a zone in the registry, or a division code of the policy's [zones]",
+        "fill in zone in the registry, or add the division to the policy",
+    )
+
+
+def _relief(work: Work) -> pl.DataFrame:
+    """Approved extra points of the month, summed up per institution and class, in 10⁻⁴ (D 37)."""
+    relief = work.batch.tables["relief"].filter(pl.col("month") == work.batch.first_day)
+    return relief.group_by(settling_id="institution_id", point_class="point_class").agg(
+        relief=schemas.decimal_units("approved_points", 2, exact.POINT_DECIMALS).sum()
+    )
+
+
+def _unpaid(lines: pl.DataFrame, policy: Policy) -> pl.DataFrame:
+    over = UnpaidReason.OVER_THRESHOLD.value
+    clauses = {reason.value: reason.clause for reason in UnpaidReason}
+    clauses[over] = f"{policy.overage.clause} {policy.overage.phrase}".strip()
+    reason = pl.col("reason").fill_null(over)
+    return (
+        lines.filter(pl.col("points") != pl.col("line_payable"))
+        .sort(*GROUP, *LINE_ORDER)
+        .select(
+            month=pl.col("settled_on").dt.truncate("1mo"),
+            institution_id="settling_id",
+            submitted_by="institution_id",
+            regime="regime",
+            point_class="point_class",
+            claim_id="claim_id",
+            line_id="line_id",
+            settled_at="settled_at",
+            points=exact.as_points(pl.col("points")),
+            payable_points=exact.as_points(pl.col("line_payable")),
+            unpaid_points=exact.as_points(pl.col("points") - pl.col("line_payable")),
+            reason=reason,
+            clause=reason.replace_strict(clauses, return_dtype=pl.String),
+        )
+    )
+
+
+def _as_ledger_table(table: terms.Table, frame: pl.DataFrame) -> pl.DataFrame:
+    """Exact types, the dictionary's columns and the canonical order."""
+    schema = schemas.polars_schema(table)
+    columns = [pl.col(name).cast(dtype) for name, dtype in schema.items() if name != "run_id"]
+    return frame.select(columns).sort(table.key, maintain_order=True)
+
+
+def readings_text(policy: Policy) -> str:
+    return json.dumps(policy.readings.as_dict(), ensure_ascii=False, sort_keys=True)
