@@ -134,3 +134,23 @@ def refuse_sums_beyond_bounds(lines: int, most: int) -> None:
             f"sums of at most {points_text(_WIDEST)} points",
             "settle the month in batches of fewer institutions",
         )
+
+
+VALUE_DECIMALS = 6  # of a point value, yuan per point
+
+
+def amount_of_points(points: pl.Expr, point_value: pl.Expr) -> pl.Expr:
+    """points (10⁻⁴) × point value (10⁻⁶ yuan) in fen, half-up, once (rules 8.1)."""
+    fine = points.cast(pl.Int128) * point_value.cast(pl.Int128)
+    return coarsely(fine, POINT_DECIMALS + VALUE_DECIMALS - MONEY_DECIMALS)
+
+
+def cut_quotient(fen: pl.Expr, points: pl.Expr) -> pl.Expr:
+    """fen (>= 0) ÷ points (10⁻⁴, > 0) as a point value in 10⁻⁶ yuan, cut down (rules 8.1)."""
+    finer = 10 ** (VALUE_DECIMALS + POINT_DECIMALS - MONEY_DECIMALS)
+    return narrow(fen.cast(pl.Int128) * finer // points.cast(pl.Int128))
+
+
+def as_point_value(whole: pl.Expr) -> pl.Expr:
+    """10⁻⁶ yuan per point → DECIMAL(18,6)."""
+    return as_decimal(whole, VALUE_DECIMALS, VALUE_DECIMALS)

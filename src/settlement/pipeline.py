@@ -16,7 +16,7 @@ from .batch import Batch, Progress, rejected_lines
 from .errors import Refusal
 from .policy import Policy
 from .reasons import Finding, UnpaidReason
-from .rules import eligibility, overage, thresholds, timeline
+from .rules import eligibility, overage, pricing, statements, thresholds, timeline
 from .rules.eligibility import PROFILE
 from .rules.overage import CELL, GROUP, LINE_ORDER
 
@@ -228,8 +228,8 @@ def report_groups(work: Work) -> None:
         overage_points=exact.as_points(pl.col("overage")),
         payable_points=exact.as_points(pl.col("payable")),
         unpaid_points=exact.as_points(pl.col("unpaid")),
-        point_value=pl.lit(None),
-        payable_amount=pl.lit(None),
+        point_value=exact.as_point_value(pl.col("point_value")),
+        payable_amount=exact.as_money(pl.col("amount")),
         clause="threshold_clause",
     )
     points, is_eligible = pl.col("positive_points") + pl.col("negative_points"), pl.col("reason").is_null()
@@ -278,10 +278,57 @@ def find(work: Work) -> None:
     work.tables["findings"] = pl.concat([known, billed])
 
 
-def money(work: Work) -> None:
-    """No money tables are read yet: amounts stay null, no statements."""
-    for table in (terms.BUDGETS, terms.STATEMENTS, terms.ADJUSTMENTS):
-        work.tables[table.name] = pl.DataFrame(schema=schemas.polars_schema(table)).drop("run_id")
+def price(work: Work) -> None:
+    """Groups → point values and amounts (rules 8.1)."""
+    work.groups, budgets = pricing.priced(work.groups, _money_tables(work), work.batch.first_day)
+    work.tables["budgets"] = budgets.select(
+        month=pl.lit(work.batch.first_day),
+        zone="zone",
+        point_class="point_class",
+        budget=exact.as_money(pl.col("budget")),
+        pool_points=exact.as_points(pl.col("pool_points")),
+        point_value=exact.as_point_value(pl.col("point_value")),
+        remainder=exact.as_money(pl.col("remainder")),
+    )
+
+
+def state(work: Work) -> None:
+    """Amounts, deductions and balances → statements (rules 8.2). Without money tables there are none."""
+    settling = work.batch.tables["institutions"].select(
+        "institution_id", settling_id=pl.coalesce("settles_under", "institution_id")
+    )
+    deductions = (
+        work.batch.tables["deductions"]
+        .filter(pl.col("month") == work.batch.first_day)
+        .join(settling, on="institution_id", how="left", validate="m:1")
+        .select("settling_id", "kind", amount=schemas.decimal_units("amount", 2, exact.MONEY_DECIMALS))
+    )
+    work.tables["adjustments"] = pl.DataFrame(schema=schemas.polars_schema(terms.ADJUSTMENTS)).drop("run_id")
+    if not _money_tables(work).is_present:
+        statements.refuse_deductions_without_money(deductions, work.batch.first_day)
+        work.tables["statements"] = pl.DataFrame(schema=schemas.polars_schema(terms.STATEMENTS)).drop(
+            "run_id"
+        )
+        return
+    stated = statements.stated(
+        work.groups,
+        deductions,
+        statements.NO_ADJUSTMENTS,
+        statements.NO_BALANCES,
+        work.policy.money.deposit_rate,
+    )
+    work.tables["statements"] = stated.select(
+        month=pl.lit(work.batch.first_day),
+        institution_id="settling_id",
+        payable_amount=exact.as_money(pl.col("gross")),
+        deposit_withheld=exact.as_money(pl.col("deposit")),
+        **{kind: exact.as_money(pl.col(kind)) for kind in terms.DEDUCTION_KINDS},
+        adjustment=exact.as_money(pl.col("adjustment")),
+        brought_forward=exact.as_money(pl.col("brought_forward")),
+        net_payable=exact.as_money(pl.col("net_payable")),
+        carried_forward=exact.as_money(pl.col("carried_forward")),
+        payment_due=pl.lit(None, dtype=pl.Date),
+    )
 
 
 STEPS: tuple[tuple[str, Callable[[Work], None]], ...] = (
@@ -293,7 +340,8 @@ STEPS: tuple[tuple[str, Callable[[Work], None]], ...] = (
     ("groups", total),
     ("thresholds", cap),
     ("attribution to lines", attribute),
-    ("money", money),
+    ("point values", price),
+    ("statements", state),
     ("findings", find),
     ("result tables", report_groups),
 )
@@ -369,6 +417,19 @@ def _refuse_without_zone(work: Work) -> None:
         "; ".join(f"{institution}: division {division} is in no zone" for institution, division in listed),
         "a zone in the registry, or a division code of the policy's [zones]",
         "fill in zone in the registry, or add the division to the policy",
+    )
+
+
+def _money_tables(work: Work) -> pricing.MoneyTables:
+    def cut(name: str, column: str, scale: int) -> pl.DataFrame | None:
+        if not work.batch.has_table(name):
+            return None
+        rows = work.batch.tables[name].filter(pl.col("month") == work.batch.first_day)
+        return rows.select("zone", "point_class", schemas.decimal_units(column, scale, scale).alias(column))
+
+    return pricing.MoneyTables(
+        cut("point_values", "point_value", exact.VALUE_DECIMALS),
+        cut("budgets", "budget", exact.MONEY_DECIMALS),
     )
 
 

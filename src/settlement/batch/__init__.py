@@ -54,6 +54,10 @@ class Batch:
     def last_day(self) -> date:
         return last_day_of(self.first_day)
 
+    def has_table(self, name: str) -> bool:
+        """Is there a file for this small table in the batch, even without rows?"""
+        return any(Path(source.name).stem == name for source in self.small_files)
+
     @cached_property
     def repeated(self) -> pl.DataFrame:
         """source, row_number, fault of the copies that are rejected."""
