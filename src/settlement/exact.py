@@ -32,10 +32,10 @@ def whole_units(number: Decimal, decimals: int) -> int:
     >>> whole_units(Decimal("14141.55"), 4)
     141415500
     """
-    scaled = Fraction(number) * 10**decimals
+    scaled = Fraction(number) * Fraction(10**decimals)
     if scaled.denominator != 1:
         raise ValueError(f"{number} has more than {decimals} decimals")
-    return scaled.numerator
+    return int(scaled.numerator)
 
 
 def half_up_whole(number: Fraction) -> int:
@@ -55,7 +55,8 @@ def half_up(dividend: pl.Expr, divisor: pl.Expr | int) -> pl.Expr:
     """
     wide = dividend.cast(pl.Int128)
     by = pl.lit(divisor, dtype=pl.Int128) if isinstance(divisor, int) else divisor.cast(pl.Int128)
-    return (wide.abs() + by // 2) // by * wide.sign()
+    rounded: pl.Expr = (wide.abs() + by // 2) // by * wide.sign()
+    return rounded
 
 
 def narrow(wide: pl.Expr) -> pl.Expr:
@@ -70,7 +71,8 @@ def finely(whole: pl.Expr) -> pl.Expr:
 
 def times(whole: pl.Expr, factor: Decimal) -> pl.Expr:
     """whole × factor in units 10⁻⁹ finer than those of `whole`, exact (Int128)."""
-    return whole.cast(pl.Int128) * whole_units(factor, FRACTION_DECIMALS)
+    product: pl.Expr = whole.cast(pl.Int128) * whole_units(factor, FRACTION_DECIMALS)
+    return product
 
 
 def coarsely(fine: pl.Expr, decimals: int = FRACTION_DECIMALS) -> pl.Expr:

@@ -34,7 +34,8 @@ class Settlement:
 
     def __getattr__(self, name: str) -> pl.DataFrame:
         try:
-            return self.__dict__["tables"][name]
+            tables: dict[str, pl.DataFrame] = self.__dict__["tables"]
+            return tables[name]
         except KeyError:
             raise AttributeError(
                 f"no table {name!r}; there are {', '.join(self.__dict__['tables'])}"

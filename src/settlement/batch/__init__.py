@@ -204,6 +204,11 @@ def _claims_files(folder: Path) -> list[Path]:
     return sorted(files, key=lambda path: path.name.encode())
 
 
+def _wanted(found: Columns) -> dict[str, str]:
+    """Name in the file → contract name. person_id is never even read: it must not reach any output or trace."""
+    return {column: alias for alias, column in found.header_of.items() if alias != "person_id"}
+
+
 class _Reader:
     """Reads the claims files of one batch: Parquet lazily, CSV through a staged copy of the judged lines."""
 
@@ -231,7 +236,7 @@ class _Reader:
         raw = scan.select(
             csv_file.ROW_NUMBER,
             pl.lit(None, dtype=pl.String).alias(csv_file.BROKEN),
-            *(pl.col(column).alias(alias) for alias, column in found.header_of.items()),
+            *(pl.col(column).alias(alias) for column, alias in _wanted(found).items()),
         )
         self.frames.append(self._judged(raw, place, found))
 
@@ -239,7 +244,7 @@ class _Reader:
         file = csv_file.open_csv(path, name, self.encoding)
         found = self._columns(file.header, name)
         self.sources.append(SourceFile(name, file.encoding, found))
-        new_names = {column: alias for alias, column in found.header_of.items()}
+        new_names = _wanted(found)
         for part, frame in enumerate(csv_file.frames(file, list(new_names))):
             staged = Path(self.staging.name) / f"{place:05}-{part:06}.parquet"
             lines = self._judged(frame.lazy().rename(new_names), place, found).collect()
@@ -271,7 +276,7 @@ class _Reader:
                 how="left",
                 validate="m:1",
             )
-        return judged(raw.drop("person_id", strict=False), place, self.context)
+        return judged(raw, place, self.context)
 
     def _settlements(self, columns: tuple[str, ...], name: str) -> pl.DataFrame:
         if self.settlements is None:

@@ -217,7 +217,7 @@ class _Chunk:
 
     def _are_blank(self, cells: _Lines) -> _Flags:
         blank = np.zeros(len(cells), dtype=np.bool_)
-        for index in np.flatnonzero(cells == 1):
+        for index in np.flatnonzero(cells == 1).tolist():
             blank[index] = not self._line(index).strip()
         return blank
 

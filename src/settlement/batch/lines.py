@@ -61,25 +61,25 @@ class Context:
 
 # Columns of a judged line. `points` is null where the policy has no factor for a converted line;
 # `fault` is the place in FAULTS of the first rule the line breaks, null for a good line.
-JUDGED = {
-    "source": pl.UInt32,
-    "row_number": pl.Int64,
-    "claim_id": pl.String,
-    "line_id": pl.String,
-    "institution_id": pl.String,
-    "department_id": pl.String,
-    "physician_id": pl.String,
+JUDGED: dict[str, pl.DataType] = {
+    "source": pl.UInt32(),
+    "row_number": pl.Int64(),
+    "claim_id": pl.String(),
+    "line_id": pl.String(),
+    "institution_id": pl.String(),
+    "department_id": pl.String(),
+    "physician_id": pl.String(),
     "serviced_at": pl.Datetime("us"),
     "settled_at": pl.Datetime("us"),
-    "insurance_type": pl.String,
+    "insurance_type": pl.String(),
     "visit_category": pl.Enum(VISIT_CATEGORIES),
-    "is_emergency": pl.Boolean,
-    "disease_code": pl.String,
-    "charge_category": pl.String,
-    "point_class": pl.String,
-    "points": pl.Int64,
-    "amount": pl.Int64,
-    "fault": pl.UInt8,
+    "is_emergency": pl.Boolean(),
+    "disease_code": pl.String(),
+    "charge_category": pl.String(),
+    "point_class": pl.String(),
+    "points": pl.Int64(),
+    "amount": pl.Int64(),
+    "fault": pl.UInt8(),
 }
 
 

@@ -64,7 +64,10 @@ def coaching_thresholds(groups: pl.DataFrame, policy: Policy, month: date) -> tu
     capped = groups.filter((pl.col("regime") == "coaching") & pl.col("point_class").is_in(THRESHOLD_CLASSES))
     keys = ["payment_class", "zone", "point_class", "coaching_year"]
     wanted = capped.select(keys).unique().sort(keys)
-    values = [table_value(policy, *key, month) for key in wanted.iter_rows()]
+    values = [
+        table_value(policy, payment_class, zone, point_class, year, month)
+        for payment_class, zone, point_class, year in wanted.iter_rows()
+    ]
     _refuse_missing(capped, wanted, values, policy, month)
     found = [value for value in values if value is not None]
     frame = wanted.with_columns(

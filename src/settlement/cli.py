@@ -1,0 +1,455 @@
+"""The command line: parse, call, print, exit code. The only module that prints.
+
+Layer 7. Heavy imports happen inside commands, so that help appears at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from . import __version__
+from .errors import DONE, DONE_WITH_REJECTED_LINES, OUR_FAULT, Refusal, SettlementError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from .ledger import Ledger
+    from .policy import Policy
+    from .runs import Order, Report
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="Point-threshold payment settlement for basic medical insurance. 区域点数法阈值结算\n\n"
+    "A month of claim lines goes in, an exact and explained payment for every institution comes out.",
+)
+thresholds_app = typer.Typer(no_args_is_help=True, help="The thresholds of a policy.")
+ledger_app = typer.Typer(no_args_is_help=True, help="The ledger folder.")
+app.add_typer(thresholds_app, name="thresholds")
+app.add_typer(ledger_app, name="ledger")
+
+BatchFolder = Annotated[
+    Path, typer.Argument(metavar="BATCH", help="Folder with claims, institutions, agreements …")
+]
+Month = Annotated[str, typer.Option("--month", help="The month to settle, YYYY-MM.")]
+PolicyName = Annotated[
+    str, typer.Option("--policy", help="Id of a shipped policy, or the path of a policy file.")
+]
+LedgerFolder = Annotated[Path, typer.Option("--ledger", help="The ledger folder.")]
+Readings = Annotated[
+    list[str] | None, typer.Option("--reading", help="key=value: another reading; repeatable.")
+]
+Encoding = Annotated[
+    str | None, typer.Option("--encoding", help="utf-8 or gb18030, instead of detecting it.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Refuse the batch if any line is rejected.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of the summary.")]
+SubmittedOn = Annotated[
+    str | None,
+    typer.Option("--submitted-on", help="Day the institutions submitted, YYYY-MM-DD: gives the payment day."),
+]
+NoDueDate = Annotated[bool, typer.Option("--no-due-date", help="Leave the payment day empty.")]
+_LEDGER = Path("ledger")
+_OPEN_LEDGER: list[Path] = []  # where a trace of our own fault goes
+
+
+def main() -> None:
+    """Entry point. Exit codes: 0 done, 1 done with rejected lines, 2 refused, 3 our own fault."""
+    _write_utf8()
+    try:
+        app()
+    except SettlementError as error:
+        _fail(error, error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(DONE) from None
+    except Exception as error:  # whatever is left is our own fault, and is told as such
+        _fail(error, OUR_FAULT)
+
+
+def _write_utf8() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure:
+            reconfigure(encoding="utf-8", errors="replace")
+
+
+def _fail(error: Exception, code: int) -> None:
+    print(f"{'refused' if code != OUR_FAULT else 'our own fault, please report it'}\n", file=sys.stderr)
+    if isinstance(error, SettlementError):
+        print(error, file=sys.stderr)
+    if code == OUR_FAULT:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        print(f"where:    {Path(frame.filename).name}, line {frame.lineno}, in {frame.name}", file=sys.stderr)
+        print(f"trace:    {_trace(error)}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _trace(error: Exception) -> str:
+    """Write the trace beside the ledger. Frames only: messages of libraries may quote cells of the input."""
+    folder = (_OPEN_LEDGER[-1] if _OPEN_LEDGER else _LEDGER).absolute().parent
+    path = folder / f"settlement-trace-{datetime.now(UTC):%Y%m%dT%H%M%S}.txt"
+    frames = traceback.format_list(traceback.extract_tb(error.__traceback__))
+    message = str(error) if isinstance(error, SettlementError) else ""
+    try:
+        path.write_text(
+            f"settlement {__version__}\n{type(error).__name__}\n{message}\n{''.join(frames)}", "utf-8"
+        )
+    except OSError as cause:
+        return f"could not be written to {folder}: {cause.strerror}"
+    return str(path)
+
+
+def _version(is_asked: bool) -> None:
+    if is_asked:
+        print(f"settlement {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def settlement(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Point-threshold payment settlement for basic medical insurance. 区域点数法阈值结算."""
+
+
+# ---------------------------------------------------------------- commands
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder to write into; must be new or empty.")] = Path(
+        "demo"
+    ),
+) -> None:
+    """Write a small batch as a bureau would export it, settle it, and show what to try next.
+
+    Example: settlement demo /tmp/demo
+    """
+    from .policy import load_policy
+    from .runs import Order, run
+    from .synthesis import write_demo
+
+    _refuse_filled(folder)
+    with _progress() as progress:
+        progress("writing the batch")
+        batch = write_demo(folder / "batch").folder
+        order = Order(batch, "2026-03", load_policy("tianjin"))
+        report = run(order, _opened(folder / "ledger"), progress)
+    _show(report)
+    print("\nTry next:")
+    for command in (
+        f"settlement sql --ledger {folder / 'ledger'} 'from threshold_use'",
+        f"settlement run {batch} --month 2026-03 --ledger {folder / 'ledger'} --reading attribution=pro_rata",
+        f"settlement runs --ledger {folder / 'ledger'}",
+    ):
+        print(f"  {command}")
+
+
+@app.command()
+def run(
+    batch: BatchFolder,
+    month: Month,
+    policy: PolicyName = "tianjin",
+    ledger: LedgerFolder = _LEDGER,
+    submitted_on: SubmittedOn = None,
+    no_due_date: NoDueDate = False,
+    reading: Readings = None,
+    encoding: Encoding = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Settle a month into the ledger.
+
+    Example: settlement run batch/ --month 2026-03 --policy tianjin --ledger ledger/
+    """
+    from . import runs
+
+    order = _order(batch, month, policy, reading, encoding, strict, submitted_on, no_due_date)
+    with _progress() as progress:
+        report = runs.run(order, _opened(ledger), progress)
+    _report(report, as_json)
+
+
+@app.command()
+def check(
+    batch: BatchFolder,
+    month: Month,
+    policy: PolicyName = "tianjin",
+    reading: Readings = None,
+    encoding: Encoding = None,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Validate a batch and report what a run would settle, without a ledger.
+
+    Example: settlement check batch/ --month 2026-03
+    """
+    from . import runs
+
+    order = _order(batch, month, policy, reading, encoding, strict, None, True)
+    with _progress() as progress:
+        report = runs.check(order, progress)
+    _report(report, as_json)
+
+
+@app.command()
+def generate(
+    month: Month,
+    lines: Annotated[int, typer.Option(help="How many claim lines.")],
+    institutions: Annotated[int, typer.Option(help="How many institutions.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the batch into; must be new or empty.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same batch.")] = 1,
+    file_format: Annotated[str, typer.Option("--format", help="parquet or csv.")] = "parquet",
+    capped: Annotated[str, typer.Option(help="Share of institutions over a threshold, 0 to 1.")] = "0.03",
+) -> None:
+    """Write a synthetic batch of any size.
+
+    Example: settlement generate --month 2026-03 --lines 100000 --institutions 200 --out /tmp/batch --seed 1
+    """
+    from . import synthesis
+
+    if file_format not in ("parquet", "csv"):
+        raise Refusal("--format", repr(file_format), "parquet or csv", "for example --format parquet")
+    with _progress() as progress:
+        made = synthesis.generate(
+            out,
+            month,
+            lines,
+            institutions,
+            seed,
+            "csv" if file_format == "csv" else "parquet",
+            capped,
+            progress=lambda written: progress(f"{written:,} lines written"),
+        )
+    print(
+        f"{made.folder}: {made.lines:,} lines ({made.bad_lines:,} of them bad), {made.institutions:,} institutions, "
+        f"{len(made.over_threshold):,} over a threshold"
+    )
+
+
+@app.command()
+def runs(ledger: LedgerFolder = _LEDGER) -> None:
+    """List the runs of a ledger, and the head of its journal to write down elsewhere.
+
+    Example: settlement runs --ledger ledger/
+    """
+    from .ledger import query
+
+    kept = _existing(ledger)
+    frame = query(
+        kept,
+        "select run_id, status, policy_id, policy_status, lines_in, lines_rejected, points_settled, finished_at, "
+        "left(results_sha256, 12) as results from runs order by month, finished_at",
+    )
+    _print_frame(frame)
+    acts = kept.acts()
+    if acts:
+        print(f"\nhead of the journal: {acts[-1].hash} (act {acts[-1].seq}); keep it elsewhere")
+
+
+@app.command()
+def sql(
+    statement: Annotated[
+        str, typer.Argument(metavar="SQL", help="One SELECT over the ledger's tables and views.")
+    ],
+    ledger: LedgerFolder = _LEDGER,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of a table.")] = False,
+) -> None:
+    """Ask the ledger a question; nothing can be changed.
+
+    Example: settlement sql "select institution_id, payable_points from current_settlements"
+    """
+    from .ledger import query
+
+    frame = query(_existing(ledger), statement)
+    if csv:
+        print(frame.write_csv(), end="")
+    else:
+        _print_frame(frame)
+
+
+@thresholds_app.command("show")
+def thresholds_show(
+    policy: PolicyName = "tianjin",
+    month: Annotated[str | None, typer.Option(help="YYYY-MM; default: every row.")] = None,
+) -> None:
+    """Show a policy's thresholds with their clauses.
+
+    Example: settlement thresholds show --policy tianjin --month 2026-03
+    """
+    from .batch import month_of
+    from .policy import load_policy
+
+    loaded = load_policy(policy)
+    day = month_of(month) if month else None
+    rows = [
+        row
+        for row in loaded.thresholds
+        if day is None or loaded.threshold_row(row.payment_class, row.zone, day) == row
+    ]
+    print(
+        f"{loaded.title} ({loaded.id}, {loaded.status}, {loaded.effective_from} … {loaded.effective_to or ''})"
+    )
+    import polars as pl
+
+    _print_frame(
+        pl.DataFrame(
+            [
+                (
+                    str(row.effective_from),
+                    row.payment_class,
+                    row.zone,
+                    str(row.drug_consumable),
+                    str(row.service),
+                    f"{row.clause} {row.phrase}",
+                )
+                for row in rows
+            ],
+            schema=["effective_from", "payment_class", "zone", "drug_consumable", "service", "clause"],
+            orient="row",
+        )
+    )
+
+
+@ledger_app.command("rebuild")
+def ledger_rebuild(ledger: LedgerFolder = _LEDGER) -> None:
+    """Make settlement.duckdb anew from the record.
+
+    Example: settlement ledger rebuild --ledger ledger/
+    """
+    from .ledger import Ledger, publish
+
+    folder = Ledger(ledger)
+    if not folder.journal.exists():
+        raise _no_ledger(ledger)
+    print(publish(folder))
+
+
+# ---------------------------------------------------------------- what the commands share
+
+
+def _order(
+    batch: Path,
+    month: str,
+    policy: str,
+    reading: list[str] | None,
+    encoding: str | None,
+    strict: bool,
+    submitted_on: str | None,
+    no_due_date: bool,
+) -> Order:
+    from .policy import load_policy
+    from .runs import Order
+
+    chosen = _with_readings(load_policy(policy), reading or [])
+    day = _day(submitted_on) if submitted_on else None
+    return Order(batch, month, chosen, encoding, strict, day, not no_due_date)
+
+
+def _with_readings(policy: Policy, readings: list[str]) -> Policy:
+    pairs = [text.partition("=") for text in readings]
+    for key, equals, _ in pairs:
+        if not equals:
+            raise Refusal("--reading", repr(key), "key=value", "for example --reading attribution=pro_rata")
+    return policy.with_readings({key.strip(): value.strip() for key, _, value in pairs}) if pairs else policy
+
+
+def _day(text: str) -> date:
+    try:
+        if len(text) != len("2026-04-03"):
+            raise ValueError(text)
+        return date.fromisoformat(text)
+    except ValueError:
+        raise Refusal(
+            "--submitted-on", repr(text), "a day written YYYY-MM-DD", "for example 2026-04-03"
+        ) from None
+
+
+def _opened(ledger: Path) -> Path:
+    _OPEN_LEDGER.append(ledger)
+    return ledger
+
+
+def _existing(folder: Path) -> Ledger:
+    from .ledger import Ledger, publish_if_stale
+
+    ledger = Ledger(_opened(folder))
+    if not ledger.journal.exists():
+        raise _no_ledger(folder)
+    publish_if_stale(ledger)
+    return ledger
+
+
+def _no_ledger(folder: Path) -> Refusal:
+    return Refusal(
+        str(folder), "no ledger there", "a folder that `settlement run` has written", "give it with --ledger"
+    )
+
+
+def _refuse_filled(folder: Path) -> None:
+    if folder.exists() and any(folder.iterdir()):
+        raise Refusal(
+            str(folder), "a folder with files in it", "a new or empty folder", "name another, or remove it"
+        )
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """What is being done now, on a terminal only."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("…") as status:
+        yield lambda sentence: status.update(sentence)
+
+
+def _report(report: Report, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(report.as_json(), ensure_ascii=False))
+    else:
+        _show(report)
+    raise typer.Exit(DONE_WITH_REJECTED_LINES if report.counts["lines_rejected"] else DONE)
+
+
+def _show(report: Report) -> None:
+    from rich.console import Console
+
+    from .summary import summary
+
+    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, soft_wrap=False)
+    for part in summary(report):
+        console.print(part)
+        console.print()
+
+
+def _print_frame(frame: pl.DataFrame) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, caption=f"{frame.height:,} row(s)", caption_justify="left")
+    for name, dtype in frame.schema.items():
+        table.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
+    for row in frame.rows():
+        table.add_row(*(Text("" if value is None else str(value)) for value in row))
+    Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,24 @@
+"""The ledger: the record of every run, and the DuckDB file made from it."""
+
+from .journal import CLEARED, CLOSED, GENESIS, POSTED, RESTATED, Act
+from .publish import VIEWS, View, publish, publish_if_stale, query
+from .record import Ledger, LedgerInUse, record_schema, results_sha256, stage_table
+
+__all__ = [
+    "CLEARED",
+    "CLOSED",
+    "GENESIS",
+    "POSTED",
+    "RESTATED",
+    "VIEWS",
+    "Act",
+    "Ledger",
+    "LedgerInUse",
+    "View",
+    "publish",
+    "publish_if_stale",
+    "query",
+    "record_schema",
+    "results_sha256",
+    "stage_table",
+]

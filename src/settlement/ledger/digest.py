@@ -1,0 +1,108 @@
+"""The hash of a run's results: the same rows give the same hash on every machine. Source: data 3."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TypeAlias
+
+import polars as pl
+
+from ..errors import Fault
+from ..terms import RESULT_TABLES, Column, Kind, Table
+
+Rows: TypeAlias = Path | pl.LazyFrame | pl.DataFrame
+
+_CHUNK_ROWS = 50_000  # a chunk of lines as text is about 10 MB: memory stays flat whatever the table holds
+_DTYPES: dict[Kind, pl.DataType] = {
+    Kind.TEXT: pl.String(),
+    Kind.COUNT: pl.Int64(),
+    Kind.FLAG: pl.Boolean(),
+    Kind.DAY: pl.Date(),
+    Kind.MOMENT: pl.Datetime("us"),
+    Kind.POINTS: pl.Decimal(18, 4),
+    Kind.THRESHOLD: pl.Decimal(18, 2),
+    Kind.MONEY: pl.Decimal(18, 2),
+    Kind.POINT_VALUE: pl.Decimal(18, 6),
+}
+
+
+def record_schema(table: Table) -> pl.Schema:
+    """Column → polars type of a ledger table, in the record's order."""
+    return pl.Schema({column.name: _DTYPES[column.kind] for column in table.columns})
+
+
+def results_sha256(tables: Mapping[str, Rows]) -> str:
+    """SHA-256 over the rows of every result table, whatever run they belong to.
+
+    `tables`: name → Parquet file or frame of each table of `RESULT_TABLES`, rows in the order of the table's key.
+    Hashed, in UTF-8, each line ended by a newline: `table <name>`; the column names without `run_id`, separated by
+    commas; then the rows as CSV: texts in double quotes, doubled inside; everything else bare, decimals with all
+    their places, days and moments in ISO 8601 with microseconds, `true` and `false`; a null is an empty cell.
+
+    Raises: Fault, if a table is missing, has other columns or types, or its rows are not in strict key order.
+    """
+    digest = hashlib.sha256()
+    for table in RESULT_TABLES:
+        if table.name not in tables:
+            raise Fault(f"results, table {table.name}", "missing", "every result table, be it empty")
+        columns = [column for column in table.columns if column.name != "run_id"]
+        digest.update(f"table {table.name}\n{','.join(column.name for column in columns)}\n".encode())
+        cells = [_cell(column) for column in columns]
+        previous = pl.DataFrame(schema=record_schema(table)).select(table.key)
+        for chunk in _frame(table, tables[table.name]).collect_batches(chunk_size=_CHUNK_ROWS):
+            keys = chunk.select(table.key)
+            _check_order(table, pl.concat([previous, keys]))
+            digest.update(_csv(chunk.select(cells)))
+            previous = keys.tail(1) if chunk.height else previous
+    return digest.hexdigest()
+
+
+def check_schema(table: Table, found: pl.Schema, where: str) -> None:
+    """Raises: Fault, if a table about to be recorded has other columns or types than the dictionary says."""
+    expected = record_schema(table)
+    if found != expected:
+        raise Fault(where, f"columns {dict(found)}", f"columns {dict(expected)}")
+
+
+def _frame(table: Table, rows: Rows) -> pl.LazyFrame:
+    """The rows as a lazy frame with exactly the dictionary's columns."""
+    frame = pl.scan_parquet(rows, glob=False) if isinstance(rows, Path) else rows.lazy()
+    check_schema(table, frame.collect_schema(), f"results, table {table.name}")
+    return frame
+
+
+def _cell(column: Column) -> pl.Expr:
+    """The column as text that no later polars can format otherwise; null stays null."""
+    cell = pl.col(column.name)
+    if column.kind is Kind.TEXT:
+        return ('"' + cell.str.replace_all('"', '""', literal=True) + '"').alias(column.name)
+    if column.kind is Kind.DAY:
+        return cell.dt.strftime("%Y-%m-%d")
+    if column.kind is Kind.MOMENT:
+        return cell.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
+    return cell.cast(pl.String)
+
+
+def _csv(cells: pl.DataFrame) -> memoryview:
+    """Rows of finished cells, joined: the writer adds commas and newlines and nothing else."""
+    content = io.BytesIO()
+    cells.write_csv(content, include_header=False, quote_style="never", null_value="", line_terminator="\n")
+    return content.getbuffer()
+
+
+def _check_order(table: Table, keys: pl.DataFrame) -> None:
+    """Raises: Fault, if a key does not come strictly after the one before it.
+
+    Rows in another order, or two rows of one key, would give the same results two hashes.
+    """
+    precedes = pl.lit(False)
+    for name in reversed(table.key):
+        before, after = pl.col(name).shift(1), pl.col(name)
+        precedes = (before < after) | ((before == after) & precedes)
+    if not keys.select(precedes.slice(1).fill_null(False).all()).item():
+        raise Fault(
+            f"results, table {table.name}", "rows out of order, or a key twice", f"rows by {table.key}"
+        )

@@ -1,0 +1,416 @@
+"""The DuckDB file: the record with all runs, made anew for analysts and replaced as a whole by rename.
+
+It is a product of the record and can be thrown away at any time. Nothing is computed here but what a view shows.
+Source: data 3.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import polars as pl
+
+from ..errors import Refusal
+from ..terms import LEDGER_TABLES, RUNS, SETTLEMENTS, UNPAID_LINES, Table
+from .journal import Act, statuses_of
+from .record import Ledger, LedgerInUse
+
+STORAGE_VERSION = "v1.5.0"  # the oldest line that must open the file (data 3)
+
+
+# ---------------------------------------------------------------- the views
+
+
+@dataclass(frozen=True)
+class View:
+    """A view for analysts. `columns`: name → comment, in the order of its columns."""
+
+    name: str
+    comment: str
+    columns: Mapping[str, str]
+    query: str
+
+
+def _comments(table: Table, *names: str) -> dict[str, str]:
+    return {name: table[name].comment for name in names or table.names}
+
+
+def _current(table: Table) -> View:
+    """Rows of the newest run of each month."""
+    newest = (
+        "qualify row_number() over (partition by month order by cast(split_part(run_id, '.', 2) as integer) desc) = 1"
+        if table is RUNS
+        else "where run_id in (select run_id from current_runs)"
+    )
+    return View(
+        f"current_{table.name}",
+        f"{table.comment}, of the newest run of each month · 各月最新批次",
+        _comments(table),
+        f"select {', '.join(table.names)} from {table.name} {newest}",  # noqa: S608 - the dictionary's own names
+    )
+
+
+_ZONE_MONTH = View(
+    "zone_month",
+    "One row per month × zone, of the newest run of each month · 区域月度汇总",
+    _comments(SETTLEMENTS, "run_id", "month", "zone")
+    | {
+        "institutions": "settling institutions with lines · 结算机构数",
+        "submitted_points": "points of all lines · 申报点数 · unit 单位: 点 · rules 7",
+        "eligible_points": "points of eligible lines · 可结算点数 · unit 单位: 点 · rules 7",
+        "payable_points": "points that are paid · 支付点数 · unit 单位: 点 · T 3(3)",
+        "unpaid_points": "submitted less payable · 不予支付点数 · unit 单位: 点 · T 3(3)",
+        "payable_amount": "sum of amounts; null without point values · 支付金额 · unit 单位: 元 · rules 8.1",
+        "over_threshold_groups": "groups with eligible points above their threshold · 超出阈值组数 · T 3(3)",
+    },
+    """select run_id, month, zone,
+    count(distinct institution_id) as institutions,
+    sum(submitted_points) as submitted_points,
+    sum(eligible_points) as eligible_points,
+    sum(payable_points) as payable_points,
+    sum(unpaid_points) as unpaid_points,
+    sum(payable_amount) as payable_amount,
+    count(*) filter (where overage_points > 0) as over_threshold_groups
+from current_settlements
+group by run_id, month, zone""",
+)
+
+# Decimal division goes through binary floating point in DuckDB. With e = eligible points in 10⁻⁴ and t = threshold
+# in 10⁻², both whole numbers, the ratio in 10⁻⁴ is 100·e ÷ t, half-up: (200·|e| + t) // 2t with the sign of e.
+_THRESHOLD_USE = View(
+    "threshold_use",
+    "One row per current group with a threshold: how much of it is used · 阈值使用率",
+    _comments(
+        SETTLEMENTS,
+        *("run_id", "month", "institution_id", "zone", "payment_class", "regime", "point_class"),
+        *("threshold_points", "eligible_points", "overage_points"),
+    )
+    | {
+        "threshold_use": "eligible points ÷ threshold, half-up to 4 decimals; 1 = used up · 阈值使用率 · T 3(3)"
+    },
+    """select run_id, month, institution_id, zone, payment_class, regime, point_class,
+    threshold_points, eligible_points, overage_points,
+    case when t > 0 then cast(sign(e) * ((200 * abs(e) + t) // (2 * t)) as decimal(34, 0)) * 0.0001 end
+        as threshold_use
+from (
+    select *,
+        cast(cast(eligible_points as decimal(38, 4)) * 10000 as hugeint) as e,
+        cast(cast(threshold_points as decimal(38, 2)) * 100 as hugeint) as t
+    from current_settlements
+    where threshold_points is not null
+)""",
+)
+
+_LINE_EXPLANATIONS = View(
+    "line_explanations",
+    "One row per current line with unpaid points ≠ 0, with the figures of its group · 未支付明细说明",
+    _comments(UNPAID_LINES)
+    | {
+        "zone": SETTLEMENTS["zone"].comment,
+        "threshold_points": SETTLEMENTS["threshold_points"].comment,
+        "group_submitted_points": "points of all lines of the group · 本组申报点数 · unit 单位: 点 · rules 7",
+        "group_eligible_points": "eligible points of the group · 本组可结算点数 · unit 单位: 点 · rules 7",
+        "group_overage_points": "eligible points above the threshold · 本组超出阈值点数 · unit 单位: 点 · T 3(3)",
+        "group_payable_points": "points of the group that are paid · 本组支付点数 · unit 单位: 点 · T 3(3)",
+        "arithmetic": "how the unpaid points come about, in figures · 计算过程",
+    },
+    f"""select {", ".join(f"line.{name}" for name in UNPAID_LINES.names)},
+    part.zone,
+    part.threshold_points,
+    part.submitted_points as group_submitted_points,
+    part.eligible_points as group_eligible_points,
+    part.overage_points as group_overage_points,
+    part.payable_points as group_payable_points,
+    case when line.reason = 'over_threshold'
+        then 'group: eligible ' || part.eligible_points || ' - threshold ' || part.threshold_points
+            || ' = overage ' || part.overage_points || '; '
+        else '' end
+        || 'line: ' || line.points || ' points = ' || line.payable_points || ' paid + '
+        || line.unpaid_points || ' unpaid' as arithmetic
+from current_unpaid_lines as line
+left join settlements as part
+    on part.run_id = line.run_id and part.institution_id = line.institution_id
+    and part.regime = line.regime and part.point_class = line.point_class""",  # noqa: S608 - the dictionary's own names
+)
+
+VIEWS = (*map(_current, LEDGER_TABLES), _ZONE_MONTH, _THRESHOLD_USE, _LINE_EXPLANATIONS)
+
+
+# ---------------------------------------------------------------- the file
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _table_statements(table: Table) -> Iterator[str]:
+    columns = ", ".join(f"{column.name} {column.kind.sql}" for column in table.columns)
+    yield f"create table {table.name} ({columns})"
+    yield f"comment on table {table.name} is {_literal(table.comment)}"
+    for column in table.columns:
+        yield f"comment on column {table.name}.{column.name} is {_literal(column.comment)}"
+
+
+def _view_statements(view: View) -> Iterator[str]:
+    yield f"create view {view.name} as {view.query}"
+    yield f"comment on view {view.name} is {_literal(view.comment)}"
+    for name, comment in view.columns.items():
+        yield f"comment on column {view.name}.{name} is {_literal(comment)}"
+
+
+# In a schema of its own: what tells a fresh file from a stale one is no table for analysts.
+_HEAD = (
+    "create schema ledger",
+    "create table ledger.head (hash VARCHAR, layout VARCHAR)",
+    "comment on table ledger.head is 'Of which journal and by which layout this file was made · 文件来源'",
+    "comment on column ledger.head.hash is 'hash of the last journal line, empty before the first · 日志末行哈希'",
+    "comment on column ledger.head.layout is 'SHA-256 over tables, views and comments · 表结构摘要'",
+)
+_TABLES = tuple(statement for table in LEDGER_TABLES for statement in _table_statements(table))
+_VIEWS = tuple(statement for view in VIEWS for statement in _view_statements(view))
+_LAYOUT = hashlib.sha256("\n".join((STORAGE_VERSION, *_HEAD, *_TABLES, *_VIEWS)).encode()).hexdigest()
+
+
+def publish(ledger: Ledger) -> Path:
+    """Makes the DuckDB file anew from the record and replaces the old one by rename.
+
+    Who has the old file open keeps it as it was. Memory stays flat: rows stream from Parquet.
+
+    Raises: LedgerInUse; Refusal, if a file of the record is missing or the disk is full.
+    """
+    with ledger.lock():
+        acts = ledger.acts()
+        folder = ledger.staging()
+        try:
+            made = folder / ledger.database.name
+            with _refusing_a_failed_copy(ledger):
+                _make(made, ledger, acts)
+                _put_in_place(made, ledger.database)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return ledger.database
+
+
+def publish_if_stale(ledger: Ledger) -> bool:
+    """Publishes if the DuckDB file is not the journal's newest state, and says whether it did.
+
+    It is stale after a crash between posting and publishing, after an update of this software, or when it was
+    removed. While another process posts it is left to that process.
+    """
+    acts = ledger.acts()
+    if not acts or _published_head(ledger.database) == _head(acts):
+        return False
+    try:
+        publish(ledger)
+    except LedgerInUse:
+        return False
+    return True
+
+
+def query(ledger: Ledger, sql: str) -> pl.DataFrame:
+    """The rows of one SELECT over the DuckDB file. It can write nothing, and read nothing but this file.
+
+    Raises: Refusal, for anything but one SELECT, for SQL that fails, and if there is no DuckDB file yet.
+    """
+    if not ledger.database.is_file():
+        raise Refusal(
+            str(ledger.database),
+            "no such file",
+            "a ledger with a run",
+            "make it: `settlement ledger rebuild`",
+        )
+    try:
+        with closing(_reading(ledger.database)) as connection:
+            return _rows(connection, sql)
+    except duckdb.Error as error:
+        raise _bad_sql(str(error)) from error
+    except pl.exceptions.PolarsError as error:
+        raise _bad_sql(str(error)) from error
+
+
+# ---------------------------------------------------------------- making it
+
+
+def _head(acts: Sequence[Act]) -> tuple[str, str]:
+    return (acts[-1].hash if acts else "", _LAYOUT)
+
+
+def _make(made: Path, ledger: Ledger, acts: Sequence[Act]) -> None:
+    with closing(_connect()) as connection:
+        connection.execute(f"set temp_directory = {_literal(str(made.parent / 'spill'))}")
+        options = f"storage_version '{STORAGE_VERSION}', recovery_mode no_wal_writes"
+        connection.execute(f"attach {_literal(str(made))} as settlement ({options})")
+        connection.execute("use settlement")
+        for statement in (*_HEAD, *_TABLES):
+            connection.execute(statement)
+        _fill(connection, ledger, acts)
+        for statement in _VIEWS:
+            connection.execute(statement)
+        connection.execute("insert into ledger.head values (?, ?)", _head(acts))
+        connection.execute("use memory")
+        connection.execute("detach settlement")  # writes everything into the one file
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, ledger: Ledger, acts: Sequence[Act]) -> None:
+    statuses = statuses_of(acts)
+    hashes = {act.run_id: act.hash for act in acts if act.run_id and act.made_run}
+    if not statuses:
+        return
+    for table in LEDGER_TABLES:
+        files = [_file(ledger, run_id, table) for run_id in statuses]
+        columns = ", ".join(table.names)
+        if table is RUNS:
+            _fill_runs(connection, files, statuses, hashes)
+        else:
+            connection.execute(f"insert into {table.name} select {columns} from read_parquet(?)", [files])  # noqa: S608 - the dictionary's own names
+
+
+def _fill_runs(
+    connection: duckdb.DuckDBPyConnection,
+    files: Sequence[str],
+    statuses: Mapping[str, str],
+    hashes: Mapping[str, str],
+) -> None:
+    """A run does not know in advance its hash, nor what becomes of it: the journal does."""
+    columns = ", ".join(
+        {"status": "journal.status", "hash": "journal.hash"}.get(n, f"run.{n}") for n in RUNS.names
+    )
+    connection.execute(
+        f"""insert into runs select {columns} from read_parquet(?) as run
+        join (select unnest(?) as run_id, unnest(?) as status, unnest(?) as hash) as journal using (run_id)""",  # noqa: S608 - the dictionary's own names
+        [files, list(statuses), list(statuses.values()), [hashes[run_id] for run_id in statuses]],
+    )
+
+
+def _file(ledger: Ledger, run_id: str, table: Table) -> str:
+    """The path of a record file as DuckDB reads it: with no sign that would match other files."""
+    path = ledger.path(run_id, table.name)
+    if not path.is_file():
+        raise Refusal(str(path), "no such file", "every file the journal names", "restore it from a backup")
+    return re.sub(r"([*?\[])", r"[\1]", str(path))
+
+
+def _log_of(database: Path) -> Path:
+    """DuckDB's write-ahead log, there only while or after some tool wrote to the file."""
+    return database.with_name(f"{database.name}.wal")
+
+
+def _put_in_place(made: Path, database: Path) -> None:
+    """Replaces the file durably. A log of what a tool wrote to the old file would be played into the new one."""
+    made.chmod(0o640)
+    for path in (made, made.parent):
+        _fsync(path)
+    _log_of(database).unlink(missing_ok=True)
+    made.replace(database)
+    _fsync(database.parent)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _refusing_a_failed_copy(ledger: Ledger) -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.Error, OSError) as error:
+        raise Refusal(
+            str(ledger.database),
+            f"could not be made: {error}",
+            "a ledger folder that can be written, on a disk with space",
+            "the record is complete; mend this, then `settlement ledger rebuild`",
+        ) from error
+
+
+# ---------------------------------------------------------------- reading it
+
+
+def _connect() -> duckdb.DuckDBPyConnection:
+    """A connection in memory that loads nothing from outside (closed networks, data 3)."""
+    return duckdb.connect(
+        ":memory:", config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    )
+
+
+def _reading(database: Path) -> duckdb.DuckDBPyConnection:
+    """A connection that reads this file and nothing else; SQL cannot lift that.
+
+    The file is attached, not opened: within one process DuckDB would hand out an old file that is still open.
+    """
+    connection = _connect()
+    try:
+        connection.execute(f"attach {_literal(str(database))} as settlement (read_only)")
+        connection.execute("use settlement")
+        connection.execute("set enable_external_access = false")
+        connection.execute("set lock_configuration = true")
+    except duckdb.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _published_head(database: Path) -> tuple[str, str] | None:
+    """Journal hash and layout the file was made of; None if it cannot be read or somebody has written to it."""
+    if not database.is_file() or _log_of(database).exists():
+        return None
+    with suppress(duckdb.Error), closing(_reading(database)) as connection:
+        rows: list[tuple[str, str]] = connection.execute("select hash, layout from ledger.head").fetchall()
+        return rows[0] if len(rows) == 1 else None
+    return None
+
+
+class _Stream:
+    """Hands a DuckDB result to polars over the Arrow interface, without pyarrow.
+
+    polars given the result itself looks into its type, and the library then complains of leaks at exit.
+    """
+
+    def __init__(self, result: duckdb.DuckDBPyRelation) -> None:
+        self._result = result
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self._result.__arrow_c_stream__(requested_schema)
+
+
+_UNKNOWN_TO_POLARS = re.compile(r"\b(INTERVAL|UNION)\b")  # it panics on them
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> pl.DataFrame:
+    _check_only_reads(connection, sql)
+    result = connection.sql(sql)
+    if result is None:
+        raise _bad_sql("a statement without rows")
+    strange = [
+        name
+        for name, kind in zip(result.columns, result.types, strict=True)
+        if _UNKNOWN_TO_POLARS.search(str(kind))
+    ]
+    if strange:
+        raise _bad_sql(f"a type that cannot be shown in: {', '.join(strange)}", "cast it to VARCHAR")
+    return pl.DataFrame(_Stream(result))
+
+
+def _check_only_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    """Raises: Refusal, unless `sql` is one statement that reads."""
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1:
+        raise _bad_sql(f"{len(statements)} statements")
+    kind = statements[0].type.name
+    if kind not in ("SELECT", "EXPLAIN", "MULTI"):  # MULTI: a PIVOT, which first looks for its columns
+        raise _bad_sql(f"a statement that is no SELECT: {kind}")
+
+
+def _bad_sql(found: str, remedy: str = "") -> Refusal:
+    return Refusal("sql", found, "one SELECT over the ledger's tables and views", remedy)

@@ -1,0 +1,211 @@
+"""One run: read, settle, prove, post. What `run` and `check` do, without printing.
+
+Layer 6. Source: data 2 and 3, rules 8.2, 11.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from . import __version__, exact, terms
+from .batch import Batch, Progress, month_of, read_batch
+from .errors import Fault, Refusal
+from .ledger import Ledger, publish, publish_if_stale, results_sha256, stage_table
+from .pipeline import Settlement, readings_text, settle
+from .policy import Policy
+from .reconcile import Proof, proofs
+from .schemas import polars_schema
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the clerk asked for."""
+
+    batch: Path
+    month: str
+    policy: Policy
+    encoding: str | None = None
+    is_strict: bool = False
+    submitted_on: date | None = None
+    has_due_date: bool = True
+
+
+@dataclass(frozen=True)
+class Report:
+    """A settled month. `run_id` is None for a check; `is_unchanged`: the ledger held this very run already."""
+
+    batch: Batch
+    policy: Policy
+    settlement: Settlement
+    proofs: tuple[Proof, ...]
+    results_sha256: str
+    seconds: Decimal
+    run_id: str | None = None
+    is_unchanged: bool = False
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        return self.settlement.counts
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of `run --json`; decimals as text (commands)."""
+        groups, statements = self.settlement.settlements, self.settlement.statements
+        amounts = groups["payable_amount"].drop_nulls()
+        return {
+            "run_id": self.run_id,
+            "month": f"{self.batch.first_day:%Y-%m}",
+            "policy_id": self.policy.id,
+            "policy_status": self.policy.status,
+            "lines_in": self.counts["lines_in"],
+            "lines_settled": self.counts["lines_settled"],
+            "lines_rejected": self.counts["lines_rejected"],
+            "institutions": groups["institution_id"].n_unique(),
+            "submitted_points": str(groups["submitted_points"].sum()),
+            "payable_points": str(groups["payable_points"].sum()),
+            "unpaid_points": str(groups["unpaid_points"].sum()),
+            "payable_amount": str(amounts.sum()) if amounts.len() or not statements.is_empty() else None,
+            "assumptions": list(self.settlement.assumptions),
+            "findings": self.settlement.findings.select(
+                "institution_id", "finding", pl.col("occurred_on").cast(pl.String), "detail"
+            ).to_dicts(),
+            "results_sha256": self.results_sha256,
+            "seconds": str(self.seconds),
+            "unchanged": self.is_unchanged,
+        }
+
+
+def check(order: Order, progress: Progress) -> Report:
+    """Settle without a ledger: nothing is written, nothing brought forward."""
+    return _settled(order, None, progress)
+
+
+def run(order: Order, folder: Path, progress: Progress) -> Report:
+    """Settle a month into the ledger in `folder`. The same input and policy post nothing new (rules 11).
+
+    Raises Refusal for a closed month, a ledger in use and everything the rules refuse.
+    """
+    ledger, month = Ledger(folder), month_of(order.month)
+    with _leaves_nothing_behind(ledger), ledger.lock():
+        run_id = ledger.next_run_id(month)
+        report = _settled(order, ledger, progress)
+        known = _same_run(ledger, month, report)
+        if known:
+            publish_if_stale(ledger)
+            return replace(report, run_id=known, is_unchanged=True)
+        progress("posting the run")
+        _post(ledger, run_id, month, report)
+        progress("publishing settlement.duckdb")
+        publish(ledger)
+        return replace(report, run_id=run_id)
+
+
+@contextmanager
+def _leaves_nothing_behind(ledger: Ledger) -> Iterator[None]:
+    """A refused first run leaves no empty ledger folder."""
+    is_new = not ledger.folder.exists()
+    try:
+        yield
+    except BaseException:
+        if is_new and not ledger.journal.exists():
+            shutil.rmtree(ledger.folder, ignore_errors=True)
+        raise
+
+
+def _settled(order: Order, ledger: Ledger | None, progress: Progress) -> Report:
+    started = time.monotonic_ns()
+    batch = read_batch(order.batch, order.month, order.policy, encoding=order.encoding, progress=progress)
+    try:
+        settlement = settle(batch, order.policy, progress)
+        progress("proofs")
+        proven = proofs(batch, settlement)
+    except pl.exceptions.PolarsError:
+        batch.refuse_damaged_files()
+        raise
+    if order.is_strict and settlement.counts["lines_rejected"]:
+        raise _strict_refusal(settlement)
+    seconds = Decimal(time.monotonic_ns() - started).scaleb(-9).quantize(Decimal("0.001"))
+    digest = results_sha256(_with_run_id(settlement.tables, ""))
+    return Report(batch, order.policy, settlement, proven, digest, seconds)
+
+
+def _strict_refusal(settlement: Settlement) -> Refusal:
+    rejected = settlement.rejected_lines
+    by_rule = rejected.group_by("rule").len().sort("len", "rule", descending=[True, False]).rows()
+    first = rejected.row(0, named=True)
+    return Refusal(
+        "claims, --strict",
+        f"{rejected.height} rejected line(s): {', '.join(f'{rule} {count}' for rule, count in by_rule)}; "
+        f"the first is row {first['row_number']} of {first['source']}",
+        "no rejected line",
+        "correct the lines, or run without --strict",
+    )
+
+
+def _with_run_id(tables: Mapping[str, pl.DataFrame], run_id: str) -> dict[str, pl.DataFrame]:
+    return {
+        name: frame.select(pl.lit(run_id, dtype=pl.String).alias("run_id"), *frame.columns)
+        for name, frame in tables.items()
+    }
+
+
+def _same_run(ledger: Ledger, month: date, report: Report) -> str | None:
+    """The newest run of the month, if it had the same input, policy and readings and gave the same results."""
+    newest = ledger.newest_run(month)
+    if newest is None or newest.run_id is None:
+        return None
+    kept = ledger.scan(newest.run_id, "runs").collect().row(0, named=True)
+    same = (
+        report.batch.input_sha256,
+        report.policy.sha256,
+        readings_text(report.policy),
+        report.results_sha256,
+    )
+    found = (kept["input_sha256"], kept["policy_sha256"], kept["readings"], kept["results_sha256"])
+    return newest.run_id if found == same else None
+
+
+def _post(ledger: Ledger, run_id: str, month: date, report: Report) -> None:
+    staged = ledger.staging()
+    at = datetime.now(UTC).replace(tzinfo=None)
+    frames = {**_with_run_id(report.settlement.tables, run_id), "runs": _run_row(run_id, month, report, at)}
+    for table in terms.LEDGER_TABLES:
+        stage_table(staged, table, frames[table.name])
+    act = ledger.post_run(staged, month, report.results_sha256, at)
+    if act.run_id != run_id:
+        raise Fault(f"ledger {ledger.folder}", f"run {act.run_id} posted", f"run {run_id}")
+
+
+def _run_row(run_id: str, month: date, report: Report, at: datetime) -> pl.DataFrame:
+    counts = report.counts
+    row = {
+        "run_id": run_id,
+        "month": month,
+        "status": "open",
+        "policy_id": report.policy.id,
+        "policy_status": report.policy.status,
+        "policy_sha256": report.policy.sha256,
+        "readings": readings_text(report.policy),
+        "assumptions": json.dumps(report.settlement.assumptions, ensure_ascii=False),
+        "input_sha256": report.batch.input_sha256,
+        "engine_version": __version__,
+        **{name: counts[name] for name in ("lines_in", "lines_settled", "lines_rejected")},
+        **{
+            name: Decimal(counts[name]).scaleb(-exact.POINT_DECIMALS)
+            for name in ("points_in", "points_settled", "points_rejected")
+        },
+        "finished_at": at,
+        "results_sha256": report.results_sha256,
+        "hash": None,
+    }
+    return pl.DataFrame([row], schema=polars_schema(terms.RUNS))

@@ -1,0 +1,230 @@
+"""What a clerk reads after a run: what came in, what was rejected and why, who is over the threshold.
+
+Layer 6. Makes rich renderables from a `Report`; prints nothing itself. Names from the input are shown as plain
+text, never as markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from decimal import Decimal
+
+import polars as pl
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from .reasons import RejectRule, UnpaidReason
+from .runs import Report
+from .terms import CHINESE
+
+_LONGEST = 12  # rows of a list before "and n more"
+
+
+def summary(report: Report) -> Iterator[RenderableType]:
+    """The parts of the summary, top to bottom."""
+    yield _title(report)
+    yield _lines(report)
+    if report.counts["lines_rejected"]:
+        yield _rejected(report)
+    yield _zones(report)
+    yield _over_threshold(report)
+    yield _unpaid_by_reason(report)
+    if not report.settlement.statements.is_empty():
+        yield _money(report)
+    if not report.settlement.findings.is_empty():
+        yield _findings(report)
+    yield _notes(report)
+
+
+def _title(report: Report) -> Text:
+    state = "unchanged, nothing new posted" if report.is_unchanged else "posted"
+    run = f"run {report.run_id} {state}" if report.run_id else "check only, nothing written"
+    text = Text(
+        f"\n{report.batch.first_day:%Y-%m} · {report.policy.title} ({report.policy.id}) · {run}", style="bold"
+    )
+    if report.policy.is_draft:
+        text.append(
+            "\nDRAFT 征求意见稿: the policy is not in force; these figures are a trial settlement",
+            style="bold red",
+        )
+    return text
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    for column in columns:
+        is_text = column.startswith("<")
+        table.add_column(column.lstrip("<"), justify="left" if is_text else "right", overflow="fold")
+    return table
+
+
+def _cells(*values: object) -> list[Text]:
+    return [Text(_shown(value)) for value in values]
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int | Decimal) else str(value)
+
+
+def _points(units: int) -> Decimal:
+    return Decimal(units).scaleb(-4)
+
+
+def _lines(report: Report) -> Table:
+    table = _table("Lines 明细", "<", "lines 明细数", "points 点数")
+    for word, chinese in (("in", "读入"), ("settled", "结算"), ("rejected", "剔除")):
+        points = _points(report.counts[f"points_{word}"])
+        table.add_row(*_cells(f"{word} {chinese}", report.counts[f"lines_{word}"], points))
+    return table
+
+
+def _rejected(report: Report) -> Table:
+    table = _table("Rejected 剔除", "lines", "<rule", "<meaning", "<first seen")
+    by_rule = (
+        report.settlement.rejected_lines.group_by("rule", maintain_order=True)
+        .agg(pl.len(), pl.col("source").first(), pl.col("row_number").first())
+        .sort("len", "rule", descending=[True, False])
+    )
+    for rule, count, source, row in by_rule.rows():
+        known = RejectRule[rule.upper()]
+        table.add_row(*_cells(count, rule, f"{known.sentence} {known.chinese}", f"{source}, row {row}"))
+    return table
+
+
+def _zones(report: Report) -> Table:
+    table = _table(
+        "Settled 结算",
+        "<zone 区域",
+        "<regime 结算方式",
+        "institutions",
+        "submitted 申报",
+        "payable 支付",
+        "unpaid 不予支付",
+    )
+    by_zone = (
+        report.settlement.settlements.group_by("zone", "regime")
+        .agg(
+            pl.col("institution_id").n_unique(),
+            *(pl.col(f"{word}_points").sum() for word in ("submitted", "payable", "unpaid")),
+        )
+        .sort("zone", "regime", nulls_last=True)
+    )
+    for zone, regime, *figures in by_zone.rows():
+        table.add_row(*_cells(_word(zone), _word(regime), *figures))
+    return table
+
+
+def _word(code: str | None) -> str:
+    return "-" if code is None else f"{code} {CHINESE.get(code, '')}".strip()
+
+
+def _over_threshold(report: Report) -> RenderableType:
+    over = _with_names(
+        report, report.settlement.settlements.filter(pl.col("overage_points") > 0), "overage_points"
+    )
+    if over.is_empty():
+        return Text("No institution is over its threshold 无机构超出阈值")
+    table = _table(
+        f"Over the threshold 超出阈值: {over['institution_id'].n_unique()} institution(s)",
+        *(
+            "<institution 机构",
+            "<name 名称",
+            "<zone",
+            "<class",
+            "eligible 可结算",
+            "threshold 阈值",
+            "overage 超出",
+            "unpaid",
+        ),
+    )
+    columns = (
+        "institution_id",
+        "name",
+        "zone",
+        "point_class",
+        "eligible_points",
+        "threshold_points",
+        "overage_points",
+    )
+    for row in over.select(*columns, "unpaid_points").head(_LONGEST).rows():
+        table.add_row(*_cells(*row))
+    return _with_more(table, over.height)
+
+
+def _with_names(report: Report, frame: pl.DataFrame, by: str) -> pl.DataFrame:
+    names = report.batch.tables["institutions"].select("institution_id", "name")
+    joined = frame.join(names, on="institution_id", how="left", validate="m:1")
+    return joined.sort(by, "institution_id", descending=[True, False])
+
+
+def _with_more(table: Table, height: int) -> Table:
+    if height > _LONGEST:
+        table.caption = f"and {height - _LONGEST:,} more, in the view current_settlements"
+        table.caption_justify = "left"
+    return table
+
+
+def _unpaid_by_reason(report: Report) -> RenderableType:
+    by_reason = (
+        report.settlement.unpaid_lines.group_by("reason")
+        .agg(pl.len(), pl.col("unpaid_points").sum())
+        .sort("unpaid_points", "reason", descending=[True, False])
+    )
+    if by_reason.is_empty():
+        return Text("Every line is paid in full 全部支付")
+    table = _table("Unpaid lines 未支付明细", "lines", "points", "<reason", "<meaning", "<clause")
+    for reason, count, points in by_reason.rows():
+        known = UnpaidReason[reason.upper()]
+        table.add_row(*_cells(count, points, reason, f"{known.sentence} {known.chinese}", known.clause))
+    return table
+
+
+def _money(report: Report) -> Table:
+    statements = report.settlement.statements
+    table = _table(f"Statements 拨付单: {statements.height} institution(s), yuan", "<", "yuan 元")
+    for column, word in (
+        ("payable_amount", "gross 应付"),
+        ("deposit_withheld", "deposit withheld 质量保证金"),
+        ("disallowed", "disallowed 拒付"),
+        ("penalty", "penalty 违约金"),
+        ("recovery", "recovery 追回"),
+        ("prepayment", "prepayment offset 预付冲抵"),
+        ("adjustment", "adjustment 更正"),
+        ("brought_forward", "brought forward 上期结转"),
+        ("net_payable", "net payable 实付"),
+        ("carried_forward", "carried forward 结转下期"),
+    ):
+        table.add_row(*_cells(word, statements[column].sum()))
+    return table
+
+
+def _findings(report: Report) -> Table:
+    table = _table("Findings 待处理事项", "<institution", "<finding", "<day", "<detail", "<clause")
+    findings = report.settlement.findings
+    for row in (
+        findings.select("institution_id", "finding", "occurred_on", "detail", "clause").head(_LONGEST).rows()
+    ):
+        table.add_row(*_cells(*row))
+    if findings.height > _LONGEST:
+        table.caption, table.caption_justify = f"and {findings.height - _LONGEST:,} more", "left"
+    return table
+
+
+def _notes(report: Report) -> Text:
+    """Files, readings, assumptions and proofs."""
+    text = Text()
+    for source in (*report.batch.sources, *report.batch.small_files):
+        unused = [*source.columns.passed_over, *source.columns.unknown]
+        ignored = f"; ignored columns: {', '.join(unused)}" if unused else ""
+        text.append(f"read {source.name} ({source.encoding}){ignored}\n")
+    readings = report.policy.readings.as_dict()
+    text.append("readings 口径: " + ", ".join(f"{key} = {value}" for key, value in readings.items()) + "\n")
+    for assumption in report.settlement.assumptions:
+        text.append(f"assumed 假定: {assumption}\n")
+    text.append(
+        f"{len(report.proofs)} proofs hold; results {report.results_sha256[:16]}…; {report.seconds} s"
+    )
+    return text
