@@ -66,7 +66,8 @@ def narrow(wide: pl.Expr) -> pl.Expr:
 
 def finely(whole: pl.Expr) -> pl.Expr:
     """Whole units → units 10⁻⁹ finer, wide enough for one more factor of 10⁹."""
-    return whole.cast(pl.Int128) * FINE
+    fine: pl.Expr = whole.cast(pl.Int128) * FINE
+    return fine
 
 
 def times(whole: pl.Expr, factor: Decimal) -> pl.Expr:

@@ -403,7 +403,11 @@ def _refuse_unconverted(work: Work) -> None:
 
 
 def _needs_zone(work: Work) -> bool:
-    keyed = any((work.batch.tables[name]["zone"] != "*").any() for name in ("point_values", "budgets"))
+    """The policy has zones or thresholds, or a money table of the month is keyed by zone (rules 6.3)."""
+    by_zone = (pl.col("month") == work.batch.first_day) & (pl.col("zone") != "*")
+    keyed = any(
+        not work.batch.tables[name].filter(by_zone).is_empty() for name in ("point_values", "budgets")
+    )
     return bool(work.policy.zones.each or work.policy.thresholds or keyed)
 
 
@@ -428,9 +432,12 @@ def _money_tables(work: Work) -> pricing.MoneyTables:
         rows = work.batch.tables[name].filter(pl.col("month") == work.batch.first_day)
         return rows.select("zone", "point_class", schemas.decimal_units(column, scale, scale).alias(column))
 
+    keys = ["month", "zone", "point_class"]
+    values, budgets = (work.batch.tables[name].select(keys) for name in ("point_values", "budgets"))
     return pricing.MoneyTables(
         cut("point_values", "point_value", exact.VALUE_DECIMALS),
         cut("budgets", "budget", exact.MONEY_DECIMALS),
+        values.join(budgets, on=keys, how="semi"),
     )
 
 

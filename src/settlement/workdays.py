@@ -1,4 +1,4 @@
-"""Working days by the official Chinese calendar: weekends and statutory holidays off, make-up days (调休) on.
+"""Working days by the official Chinese calendar: weekends and holidays off, make-up days (调休) on.
 
 Layer 1. The calendar is data, `workdays.toml`, with the State Council notice of each year. Holidays cannot be
 computed: the notice for a year appears in the autumn before it. A year without one is refused, never guessed.
@@ -88,7 +88,7 @@ def _refuse_unknown_year(where: str, year: int) -> None:
         where,
         f"the calendar of working days does not know the year {year}",
         f"days in the years {known} (table of {calendar.checked_on})",
-        f"install a release that knows {year}, correct the date, or leave the payment day empty: --no-due-date",
+        f"install a release that knows {year}, correct the date, or settle without a due date: --no-due-date",
     )
 
 

@@ -310,7 +310,7 @@ class _Reader:
             raise Refusal(
                 names, "no claim lines, only a header", "at least one line", "export the month again"
             )
-        if "settlements" in self.__dict__ and self.settlements:
+        if self.settlements:  # checked even where no claims file needs it
             small_files = [*small_files, self.settlements[1]]
             files = [*files, self.folder / self.settlements[1].name]
         return Batch(

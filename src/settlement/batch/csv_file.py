@@ -245,7 +245,9 @@ class _Chunk:
             if self.unfinished:
                 break
             if found:
-                done, records[index] = found
+                done, cells = found
+                if len(cells) == len(self.file.header):
+                    records[index] = cells
                 is_row[index + 1 : done + 1] = is_plain[index + 1 : done + 1] = False
                 for swallowed in range(index + 1, done + 1):
                     known.pop(swallowed, None)
@@ -254,16 +256,16 @@ class _Chunk:
         return records
 
     def _record_from(self, index: int) -> tuple[int, list[str]] | None:
-        """The record that starts in this line, if it closes soon and has the header's number of cells."""
+        """Last line and cells of the record that starts in this line, if its quotes are whole and close soon."""
         record, beyond = b"", index + LONGEST_RECORD
         for last in range(index, min(beyond, len(self.ends))):
             if self.undecodable[last]:
                 return None
             record += self._line(last)
             if record.count(b'"') % 2 == 0:
-                rows = _parsed(StringIO(record.decode(), newline="\n"), self.file.separator)
-                is_good = len(rows) == 1 and len(rows[0]) == len(self.file.header)
-                return (last, rows[0]) if is_good else None
+                is_strict = last > index  # a stray quote must not swallow the lines after it
+                rows = _parsed(StringIO(record.decode(), newline="\n"), self.file.separator, strict=is_strict)
+                return (last, rows[0]) if len(rows) == 1 else None
         if beyond > len(self.ends) and not self.is_last:
             self.unfinished = len(self.ends) - index
         return None
@@ -319,8 +321,8 @@ class _Chunk:
         )
 
 
-def _parsed(lines: Iterable[str], separator: str) -> list[list[str]]:
+def _parsed(lines: Iterable[str], separator: str, *, strict: bool = False) -> list[list[str]]:
     try:
-        return list(csv.reader(lines, delimiter=separator, skipinitialspace=True))
+        return list(csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=strict))
     except csv.Error:
         return []

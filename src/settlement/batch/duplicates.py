@@ -19,9 +19,11 @@ def repeated_lines(good: pl.LazyFrame) -> pl.DataFrame:
     """The copies to reject, with their fault.
 
     Rows:  one per rejected copy. Needs: the columns of JUDGED, without fault.
-    Adds:  source, row_number, fault (UInt8, never null), ordered by place.
+    Adds:  source, row_number, fault (UInt8, never null), ordered by place. Cells are compared by value, not points
+           that were converted from an amount.
     """
-    hashed = good.select(*PLACE, *KEY, "settled_at", "points", "amount", hash=_hash())
+    written_points = pl.when(~pl.col("is_converted")).then(pl.col("points"))
+    hashed = good.select(*PLACE, *KEY, "settled_at", "amount", points=written_points, hash=_hash())
     suspects = hashed.group_by("hash").agg(copies=pl.len()).filter(pl.col("copies") > 1).select("hash")
     copies = hashed.join(suspects, on="hash", how="semi").collect().filter(pl.struct(KEY).is_duplicated())
     return (

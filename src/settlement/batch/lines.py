@@ -59,7 +59,8 @@ class Context:
     registered: Collection[str]
 
 
-# Columns of a judged line. `points` is null where the policy has no factor for a converted line;
+# Columns of a judged line. `points` is null where the policy has no factor for a converted line (is_converted: the
+# file has no points column);
 # `fault` is the place in FAULTS of the first rule the line breaks, null for a good line.
 JUDGED: dict[str, pl.DataType] = {
     "source": pl.UInt32(),
@@ -79,6 +80,7 @@ JUDGED: dict[str, pl.DataType] = {
     "point_class": pl.String(),
     "points": pl.Int64(),
     "amount": pl.Int64(),
+    "is_converted": pl.Boolean(),
     "fault": pl.UInt8(),
 }
 
@@ -114,6 +116,7 @@ def judged(raw: pl.LazyFrame, source: int, context: Context) -> pl.LazyFrame:
         serviced_at=pl.col("serviced_at_moment"),
         settled_at=pl.col("settled_at_moment"),
         points=pl.col("points_units"),
+        is_converted=pl.lit(not has_points),
         amount=pl.col("amount_units"),
     ).select(pl.col(name).cast(dtype) for name, dtype in JUDGED.items())
 
@@ -288,9 +291,10 @@ def _placed(policy: Policy) -> dict[str, pl.Expr]:
 
 
 def _point_class(policy: Policy) -> pl.Expr:
-    """Inpatient lines are of class inpatient whatever their charge category (rules 5)."""
+    """Inpatient lines are of class inpatient whatever their charge category (rules 5); null if not known."""
     is_inpatient = pl.col("visit_category") == "inpatient"
-    return pl.when(is_inpatient).then(pl.lit("inpatient")).otherwise(pl.col("charge_class"))
+    outpatient = pl.when(pl.col("visit_category").is_not_null()).then(pl.col("charge_class"))
+    return pl.when(is_inpatient).then(pl.lit("inpatient")).otherwise(outpatient)
 
 
 def _converted(policy: Policy) -> list[pl.Expr]:

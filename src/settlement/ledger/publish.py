@@ -10,7 +10,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ import duckdb
 import polars as pl
 
 from ..errors import Refusal
-from ..terms import LEDGER_TABLES, RUNS, SETTLEMENTS, UNPAID_LINES, Table
+from ..terms import LEDGER_TABLES, RESULT_TABLES, RUNS, SETTLEMENTS, UNPAID_LINES, Table
 from .journal import Act, statuses_of
 from .record import Ledger, LedgerInUse
 
@@ -176,13 +176,16 @@ _HEAD = (
 )
 _TABLES = tuple(statement for table in LEDGER_TABLES for statement in _table_statements(table))
 _VIEWS = tuple(statement for view in VIEWS for statement in _view_statements(view))
+_EMPTYING = ("delete from ledger.head", "delete from runs")
 _LAYOUT = hashlib.sha256("\n".join((STORAGE_VERSION, *_HEAD, *_TABLES, *_VIEWS)).encode()).hexdigest()
 
 
-def publish(ledger: Ledger) -> Path:
-    """Makes the DuckDB file anew from the record and replaces the old one by rename.
+def publish(ledger: Ledger, *, anew: bool = False) -> Path:
+    """Brings the DuckDB file up to the journal and replaces the old one by rename.
 
-    Who has the old file open keeps it as it was. Memory stays flat: rows stream from Parquet.
+    Who has the old file open keeps it as it was. Runs never change, so those that the old file holds are copied
+    with it if nothing touched it since it was published; all others, and with `anew` all, come from the record.
+    Memory stays flat: rows stream from Parquet.
 
     Raises: LedgerInUse; Refusal, if a file of the record is missing or the disk is full.
     """
@@ -192,8 +195,9 @@ def publish(ledger: Ledger) -> Path:
         try:
             made = folder / ledger.database.name
             with _refusing_a_failed_copy(ledger):
-                _make(made, ledger, acts)
-                _put_in_place(made, ledger.database)
+                held = None if anew else _copy_of_what_is_held(ledger, acts, made)
+                _make(made, ledger, acts, held)
+                _put_in_place(made, ledger)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return ledger.database
@@ -243,34 +247,50 @@ def _head(acts: Sequence[Act]) -> tuple[str, str]:
     return (acts[-1].hash if acts else "", _LAYOUT)
 
 
-def _make(made: Path, ledger: Ledger, acts: Sequence[Act]) -> None:
+def _copy_of_what_is_held(ledger: Ledger, acts: Sequence[Act], made: Path) -> set[str] | None:
+    """Copies the published file to `made` and gives the ids of the runs in it; None if it cannot be trusted.
+
+    It is trusted if it is to the nanosecond the file that was put in place, of this layout and of this journal.
+    """
+    stamp, head = _stamp_of(ledger.database), _published_head(ledger.database)
+    if stamp is None or head is None or stamp != _published_stamp(ledger):
+        return None
+    places = [place for place, act in enumerate(acts) if (act.hash, _LAYOUT) == head]
+    if not places:
+        return None
+    shutil.copyfile(ledger.database, made)
+    if _stamp_of(ledger.database) != stamp:  # some tool wrote to it meanwhile
+        made.unlink()
+        return None
+    return set(statuses_of(acts[: places[0] + 1]))
+
+
+def _make(made: Path, ledger: Ledger, acts: Sequence[Act], held: Set[str] | None) -> None:
     with closing(_connect()) as connection:
         connection.execute(f"set temp_directory = {_literal(str(made.parent / 'spill'))}")
         options = f"storage_version '{STORAGE_VERSION}', recovery_mode no_wal_writes"
         connection.execute(f"attach {_literal(str(made))} as settlement ({options})")
         connection.execute("use settlement")
-        for statement in (*_HEAD, *_TABLES):
+        for statement in (*_HEAD, *_TABLES, *_VIEWS) if held is None else _EMPTYING:
             connection.execute(statement)
-        _fill(connection, ledger, acts)
-        for statement in _VIEWS:
-            connection.execute(statement)
+        _fill(connection, ledger, acts, held or set())
         connection.execute("insert into ledger.head values (?, ?)", _head(acts))
         connection.execute("use memory")
         connection.execute("detach settlement")  # writes everything into the one file
 
 
-def _fill(connection: duckdb.DuckDBPyConnection, ledger: Ledger, acts: Sequence[Act]) -> None:
+def _fill(connection: duckdb.DuckDBPyConnection, ledger: Ledger, acts: Sequence[Act], held: Set[str]) -> None:
+    """Fills `runs` as the journal has it now, and the result tables with the rows of runs not yet held."""
     statuses = statuses_of(acts)
     hashes = {act.run_id: act.hash for act in acts if act.run_id and act.made_run}
-    if not statuses:
-        return
-    for table in LEDGER_TABLES:
-        files = [_file(ledger, run_id, table) for run_id in statuses]
+    if statuses:
+        _fill_runs(connection, [_file(ledger, run_id, RUNS) for run_id in statuses], statuses, hashes)
+    missing = [run_id for run_id in statuses if run_id not in held]
+    for table in RESULT_TABLES if missing else ():
+        files = [_file(ledger, run_id, table) for run_id in missing]
         columns = ", ".join(table.names)
-        if table is RUNS:
-            _fill_runs(connection, files, statuses, hashes)
-        else:
-            connection.execute(f"insert into {table.name} select {columns} from read_parquet(?)", [files])  # noqa: S608 - the dictionary's own names
+        sql = f"insert into {table.name} select {columns} from read_parquet(?)"  # noqa: S608 - the dictionary's own names
+        connection.execute(sql, [files])
 
 
 def _fill_runs(
@@ -303,14 +323,32 @@ def _log_of(database: Path) -> Path:
     return database.with_name(f"{database.name}.wal")
 
 
-def _put_in_place(made: Path, database: Path) -> None:
+def _put_in_place(made: Path, ledger: Ledger) -> None:
     """Replaces the file durably. A log of what a tool wrote to the old file would be played into the new one."""
     made.chmod(0o640)
     for path in (made, made.parent):
         _fsync(path)
-    _log_of(database).unlink(missing_ok=True)
-    made.replace(database)
-    _fsync(database.parent)
+    _log_of(ledger.database).unlink(missing_ok=True)
+    made.replace(ledger.database)
+    _fsync(ledger.folder)
+    _stamp_file(ledger).write_text(_stamp_of(ledger.database) or "")  # last: without it the file is made anew
+
+
+def _stamp_file(ledger: Ledger) -> Path:
+    return ledger.folder / ".published"
+
+
+def _published_stamp(ledger: Ledger) -> str:
+    path = _stamp_file(ledger)
+    return path.read_text(errors="replace") if path.is_file() else ""
+
+
+def _stamp_of(database: Path) -> str | None:
+    """Which file it is and when it was last changed in any way: no tool can change the file and keep this."""
+    if not database.is_file():
+        return None
+    found = database.stat()
+    return f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
 
 
 def _fsync(path: Path) -> None:

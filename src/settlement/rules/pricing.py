@@ -23,24 +23,25 @@ class MoneyTables:
     """point_values and budgets of the batch, cut to the month; None where the batch has no such file.
 
     `point_values`: zone, point_class, point_value (10⁻⁶ yuan); `budgets`: zone, point_class, budget (fen).
+    `double_keys`: month, zone, point_class that stand in both, of any month.
     """
 
     point_values: pl.DataFrame | None
     budgets: pl.DataFrame | None
+    double_keys: pl.DataFrame
 
     @property
     def is_present(self) -> bool:
         return self.point_values is not None or self.budgets is not None
 
 
-def refuse_double_keys(tables: MoneyTables, month: date) -> None:
+def refuse_double_keys(tables: MoneyTables) -> None:
     """One key in both point_values and budgets is refused (rules 8.1)."""
-    if tables.point_values is None or tables.budgets is None:
-        return
-    both = tables.point_values.join(tables.budgets, on=_KEY, how="semi").sort(_KEY)
+    both = tables.double_keys.sort("month", *_KEY)
     if not both.is_empty():
+        months = sorted({f"{month:%Y-%m}" for month in both["month"]})
         raise Refusal(
-            f"point_values and budgets, {month:%Y-%m}",
+            f"point_values and budgets, {', '.join(months)}",
             f"one key in both: {_listed(both)}",
             "a point value or a budget for each zone and class, not both",
             "remove one of the rows",
@@ -115,7 +116,7 @@ def priced(groups: pl.DataFrame, tables: MoneyTables, month: date) -> tuple[pl.D
            Returns also the budgets: zone, point_class, budget, pool_points, point_value, remainder.
     Raises: Refusal (rules 8.1).
     """
-    refuse_double_keys(tables, month)
+    refuse_double_keys(tables)
     with_keys = keyed(groups, tables)
     no_budget = pl.DataFrame(schema={"zone": pl.String, "point_class": pl.String, "budget": pl.Int64})
     budgets = pools(with_keys, no_budget if tables.budgets is None else tables.budgets)

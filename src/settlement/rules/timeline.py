@@ -211,24 +211,21 @@ class Timeline:
                 firsts.setdefault(self.stretch_of(agreement.start), agreement)
         if self.coaching is None:
             return {}
-        return {stretch: self._period(stretch, first, self.coaching) for stretch, first in firsts.items()}
+        return {stretch: self._period(first, self.coaching) for stretch, first in firsts.items()}
 
-    def _period(self, stretch: int, first: Agreement, coaching: Coaching) -> CoachingPeriod:
-        """Base months from the first agreement; the first minor violation inside lengthens it (T 3(6)).
-
-        Events after the termination that ends the stretch concern the next period, not this one.
-        """
+    def _period(self, first: Agreement, coaching: Coaching) -> CoachingPeriod:
+        """Base months from the first agreement; the first minor violation inside lengthens it (T 3(6))."""
         base = Span(first.start, months_later(first.start, coaching.base_months) - _ONE_DAY)
         lengthened = Span(
             day_after(base.last),
             months_later(first.start, coaching.base_months + coaching.extension_months) - _ONE_DAY,
         )
-        ends = self.interruptions.terminations[stretch : stretch + 1]
-        known = [event for event in self.events if not ends or event.occurred_on <= ends[0]]
-        violations = [event.occurred_on for event in known if event.kind == "minor_violation"]
+        violations = [event.occurred_on for event in self.events if event.kind == "minor_violation"]
         if coaching.max_extensions == 0 or not any(day in base for day in violations):
             return CoachingPeriod(first, base, Span(day_after(base.last), base.last), ())
-        breaches = [event.occurred_on for event in known if event.kind in ("minor_violation", "unrectified")]
+        breaches = [
+            event.occurred_on for event in self.events if event.kind in ("minor_violation", "unrectified")
+        ]
         barring = tuple(day for day in breaches if day in lengthened)
         return CoachingPeriod(first, Span(base.first, lengthened.last), lengthened, barring)
 
@@ -406,11 +403,7 @@ class Registry:
             for agreement in timeline.agreements:
                 in_force, period = timeline.in_force(agreement), timeline.period_of(agreement)
                 first, last = (None, None) if in_force.is_empty else (in_force.first, in_force.last)
-                coaching = (
-                    (period.span.first, period.span.last)
-                    if period and agreement.is_coaching
-                    else (None, None)
-                )
+                coaching = (period.span.first, period.span.last) if period else (None, None)
                 rows.append(
                     (
                         institution,
