@@ -18,7 +18,8 @@ from .policy import Policy
 from .reasons import Finding, UnpaidReason
 from .rules import eligibility, overage, pricing, statements, thresholds, timeline
 from .rules.eligibility import PROFILE
-from .rules.overage import CELL, GROUP, LINE_ORDER
+from .rules.overage import CELL, LINE_ORDER
+from .terms import GROUP
 
 
 @dataclass(frozen=True)

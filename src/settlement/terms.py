@@ -70,6 +70,7 @@ class Table:
 
 # ---------------------------------------------------------------- codes
 
+GROUP = ("settling_id", "regime", "point_class")  # what is totalled and capped together; one month a run
 ZONES = ("binhai", "ring", "urban", "outer")
 POINT_CLASSES = ("drug_consumable", "service", "tcm_decoction", "inpatient")
 THRESHOLD_CLASSES = ("drug_consumable", "service")  # T 3(3): the others have no threshold

@@ -55,6 +55,7 @@ class Ledger:
     def __init__(self, folder: Path | str) -> None:
         self.folder = Path(folder).absolute()
         self._depth = 0
+        self._known: tuple[bytes, list[Act], int] = (b"", [], 0)
         if "?" in str(
             self.folder
         ):  # DuckDB takes what follows for options: the file for analysts could not be made
@@ -250,7 +251,9 @@ class Ledger:
             return [], 0
         except OSError as error:
             raise _unreadable(self.journal, error) from error
-        return read_journal(content, str(self.journal))
+        if content != self._known[0]:  # thousands of hashes are checked once, not at every question
+            self._known = (content, *read_journal(content, str(self.journal)))
+        return list(self._known[1]), self._known[2]
 
     def _repair(self) -> None:
         """Brings the folder back to its last whole act. Safe to be killed at any instant, and to be done again."""

@@ -13,8 +13,8 @@ import polars as pl
 
 from .. import exact
 from ..policy import Overage
+from ..terms import GROUP
 
-GROUP = ("settling_id", "regime", "point_class")
 # Cells of a group in the order in which its lines are counted: the priority rank, then the day.
 CELL = (*GROUP, "rank", "settled_on")
 LINE_ORDER = ("settled_at", "claim_id", "line_id", "institution_id")

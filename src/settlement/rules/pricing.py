@@ -12,7 +12,7 @@ import polars as pl
 
 from .. import exact
 from ..errors import Refusal
-from .overage import GROUP
+from ..terms import GROUP
 
 _KEY = ("zone", "point_class")
 EVERY_ZONE = "*"
