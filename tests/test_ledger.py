@@ -690,6 +690,16 @@ def test_a_stale_damaged_or_missing_file_is_made_anew(ledger: Ledger) -> None:
     assert query(ledger, "select distinct status from current_runs").rows() == [("closed",)]
 
 
+def test_the_file_opens_in_the_1_5_line_also_after_it_was_carried_on(ledger: Ledger) -> None:
+    for _ in range(2):
+        post(ledger)
+        publish(ledger)
+        tags = query(
+            ledger, "select cast(tags as varchar) from duckdb_databases() where path is not null"
+        ).item()
+        assert tags == "{storage_version=v1.5.0+}"
+
+
 def content_of(ledger: Ledger) -> dict[str, list[tuple[Any, ...]]]:
     names = [*(table.name for table in LEDGER_TABLES), *(view.name for view in VIEWS), "ledger.head"]
     return {name: query(ledger, f"from {name} order by all").rows() for name in names}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 
 import polars as pl
 
@@ -43,12 +44,26 @@ class Settlement:
             ) from None
 
 
+@dataclass(frozen=True)
+class Carried:
+    """What a month takes from outside its batch: balances and adjustments of earlier months, the payment day.
+
+    `balances`: settling_id, brought_forward (Int64, fen, < 0); `adjustments`: settling_id, adjustment (fen).
+    `payment_due` is None where no day of submission was given.
+    """
+
+    balances: pl.DataFrame = field(default_factory=lambda: statements.NO_BALANCES)
+    adjustments: pl.DataFrame = field(default_factory=lambda: statements.NO_ADJUSTMENTS)
+    payment_due: date | None = None
+
+
 @dataclass
 class Work:
     """A settlement under way. Each step reads what earlier steps have put here and adds its own."""
 
     batch: Batch
     policy: Policy
+    carried: Carried
     registry: timeline.Registry | None = None
     lines: pl.LazyFrame = field(default_factory=pl.LazyFrame)  # good lines, each with its profile
     profiles: pl.DataFrame = field(default_factory=pl.DataFrame)  # what lines of one fate have in common
@@ -64,13 +79,16 @@ class Work:
         return self.registry
 
 
-def settle(batch: Batch, policy: Policy, progress: Progress = lambda _: None) -> Settlement:
+def settle(
+    batch: Batch, policy: Policy, progress: Progress = lambda _: None, carried: Carried | None = None
+) -> Settlement:
     """Settle one month of lines under a policy.
 
     Raises Refusal where the rules refuse (no threshold row, no zone, month outside the policy …).
     """
     _refuse_outside_policy(batch, policy)
-    work = Work(batch, policy, assumptions=[_assumption(each.key, each.note) for each in policy.assumptions])
+    assumptions = [_assumption(each.key, each.note) for each in policy.assumptions]
+    work = Work(batch, policy, carried or Carried(), assumptions=assumptions)
     for sentence, step in STEPS:
         progress(sentence)
         step(work)
@@ -315,8 +333,8 @@ def state(work: Work) -> None:
     stated = statements.stated(
         work.groups,
         deductions,
-        statements.NO_ADJUSTMENTS,
-        statements.NO_BALANCES,
+        work.carried.adjustments,
+        work.carried.balances,
         work.policy.money.deposit_rate,
     )
     work.tables["statements"] = stated.select(
@@ -329,7 +347,7 @@ def state(work: Work) -> None:
         brought_forward=exact.as_money(pl.col("brought_forward")),
         net_payable=exact.as_money(pl.col("net_payable")),
         carried_forward=exact.as_money(pl.col("carried_forward")),
-        payment_due=pl.lit(None, dtype=pl.Date),
+        payment_due=pl.lit(work.carried.payment_due, dtype=pl.Date),
     )
 
 

@@ -22,10 +22,11 @@ from . import __version__, exact, terms
 from .batch import Batch, Progress, month_of, read_batch
 from .errors import Fault, Refusal
 from .ledger import Ledger, publish, publish_if_stale, results_sha256, stage_table
-from .pipeline import Settlement, readings_text, settle
+from .pipeline import Carried, Settlement, readings_text, settle
 from .policy import Policy
 from .reconcile import Proof, proofs
 from .schemas import polars_schema
+from .workdays import payment_due
 
 
 @dataclass(frozen=True)
@@ -124,9 +125,10 @@ def _leaves_nothing_behind(ledger: Ledger) -> Iterator[None]:
 
 def _settled(order: Order, ledger: Ledger | None, progress: Progress) -> Report:
     started = time.monotonic_ns()
+    carried = _carried(order, ledger)
     batch = read_batch(order.batch, order.month, order.policy, encoding=order.encoding, progress=progress)
     try:
-        settlement = settle(batch, order.policy, progress)
+        settlement = settle(batch, order.policy, progress, carried)
         progress("proofs")
         proven = proofs(batch, settlement)
     except pl.exceptions.PolarsError:
@@ -137,6 +139,40 @@ def _settled(order: Order, ledger: Ledger | None, progress: Progress) -> Report:
     seconds = Decimal(time.monotonic_ns() - started).scaleb(-9).quantize(Decimal("0.001"))
     digest = results_sha256(_with_run_id(settlement.tables, ""))
     return Report(batch, order.policy, settlement, proven, digest, seconds)
+
+
+def _carried(order: Order, ledger: Ledger | None) -> Carried:
+    """Balances of earlier statements and the payment day (rules 8.2, 8.3)."""
+    balances = _balances(ledger, month_of(order.month)) if ledger else Carried().balances
+    due = None
+    if order.submitted_on and order.has_due_date:
+        due = payment_due(order.submitted_on, order.policy.money.payment_working_days)
+    return Carried(balances, payment_due=due)
+
+
+def _balances(ledger: Ledger, month: date) -> pl.DataFrame:
+    """Negative balances that the newest earlier statement of each institution carried forward.
+
+    Rows: one per settling institution with such a balance. Adds: settling_id, brought_forward (fen, < 0).
+    """
+    earlier = [act for each in ledger.months if each < month if (act := ledger.newest_run(each))]
+    if not earlier:
+        return Carried().balances
+    statements = pl.concat(
+        ledger.scan(act.run_id, "statements").select("month", "institution_id", "carried_forward")
+        for act in earlier
+        if act.run_id
+    )
+    newest = statements.sort("month").group_by("institution_id", maintain_order=True).last()
+    return (
+        newest.filter(pl.col("carried_forward") < 0)
+        .select(
+            settling_id="institution_id",
+            brought_forward=exact.whole_of_decimal(pl.col("carried_forward"), 2, exact.MONEY_DECIMALS),
+        )
+        .sort("settling_id")
+        .collect()
+    )
 
 
 def _strict_refusal(settlement: Settlement) -> Refusal:

@@ -1,0 +1,35 @@
+# Two commands set everything up: `make demo` and `make test`. Each makes its own environment in .venv/ first.
+PYTHON ?= python3
+BIN := .venv/bin
+
+help: ## what there is
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/'
+
+.venv/ready: pyproject.toml
+	@echo "setting up .venv with $$($(PYTHON) --version) …"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: .venv/ready ## write a small batch as a bureau exports it, settle it into demo/ledger, show the summary
+	@rm -rf demo
+	@$(BIN)/settlement demo demo
+
+test: .venv/ready ## run all tests
+	$(BIN)/python -m pytest -n 2
+
+check: .venv/ready ## style, types and duplicate-free imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel: .venv/ready ## build the wheel into dist/
+	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls dist
+
+clean: ## remove what make has made
+	rm -rf .venv demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+.PHONY: help demo test check wheel clean
+.DEFAULT_GOAL := help
