@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -34,6 +35,7 @@ from settlement.ledger import (
     results_sha256,
     stage_table,
 )
+from settlement.ledger.journal import sealed
 from settlement.terms import LEDGER_TABLES, RESULT_TABLES, RUNS, SETTLEMENTS, UNPAID_LINES
 
 MARCH, APRIL = date(2026, 3, 1), date(2026, 4, 1)
@@ -366,12 +368,6 @@ def test_different_rows_have_different_hashes(one: dict[str, Any], other: dict[s
 # ---------------------------------------------------------------- the chain
 
 
-def edited(ledger: Ledger, old: bytes, new: bytes) -> None:
-    content = ledger.journal.read_bytes()
-    assert old in content
-    ledger.journal.write_bytes(content.replace(old, new, 1))
-
-
 @pytest.mark.parametrize(
     ("edit", "line"),
     [
@@ -400,6 +396,22 @@ def test_a_broken_chain_is_refused_with_its_line(ledger: Ledger, edit: Any, line
     with pytest.raises(Refusal, match=f"line {line}\n"):
         post(ledger)
     assert snapshot(ledger) == broken
+
+
+@pytest.mark.parametrize(
+    ("forged", "found"),
+    [
+        (lambda acts: [sealed(replace(acts[0], reason="forged")), acts[1]], "does not follow the one before"),
+        (lambda acts: [acts[0], sealed(replace(acts[1], seq=3))], "out of turn"),
+    ],
+)
+def test_a_forged_line_with_a_fitting_hash_of_its_own_breaks_the_chain(
+    ledger: Ledger, forged: Any, found: str
+) -> None:
+    acts = [post(ledger), post(ledger, APRIL)]
+    ledger.journal.write_bytes(b"".join(act.line for act in forged(acts)))
+    with pytest.raises(Refusal, match=found):
+        ledger.acts()
 
 
 def test_a_path_out_of_the_ledger_is_refused_even_with_a_fitting_hash(ledger: Ledger) -> None:
@@ -856,6 +868,7 @@ def test_the_connection_itself_reads_only_and_only_this_file(ledger: Ledger, tmp
             "select * from read_csv('/etc/passwd')",
             f"attach '{tmp_path}/out.duckdb'",
             "set enable_external_access = true",
+            "set threads = 3",
             "load httpfs",
         ):
             with pytest.raises(duckdb.Error):

@@ -47,7 +47,7 @@ def proofs(batch: Batch, settlement: Settlement) -> tuple[Proof, ...]:
 def _of_lines(batch: Batch, settlement: Settlement) -> Iterator[Proof]:
     """Lines and points in, counted at the source, against settled + rejected (data 2)."""
     counts = settlement.counts
-    source = batch.judged_lines.select(lines=pl.len(), points=pl.col("points").fill_null(0).sum()).collect()
+    source = batch.counted.select(lines=pl.len(), points=pl.col("points").sum()).collect()
     yield _equal("lines in = lines read", counts["lines_in"], source["lines"].item())
     yield _equal(
         "lines in = settled + rejected",

@@ -22,7 +22,7 @@ from ..policy import Policy
 from . import csv_file, tables
 from .columns import Columns, matched
 from .duplicates import PLACE, repeated_lines
-from .lines import FAULTS, JUDGED, Context, judged
+from .lines import FAULTS, JUDGED, Context, counted_points, judged, plain_way
 from .tables import SourceFile
 
 Progress = Callable[[str], None]
@@ -33,8 +33,11 @@ _SETTLED_ELSEWHERE = (
 
 @dataclass(frozen=True)
 class Batch:
-    """What `read_batch` found. `judged_lines` holds every row of every claims file, bad ones with their fault.
+    """What `read_batch` found.
 
+    `plain`: lines of typed files that surely break no rule; `staged`: all others, judged, bad ones with their
+    fault. Both have the columns of JUDGED. `counted`: the points of every line as it stands in its file, for
+    the proof that none was lost.
     `sources` are the claims files in byte order of their names; a line's `source` is the place in them.
     The staged copy of CSV lines lives as long as this object (or until `close`).
     """
@@ -46,7 +49,9 @@ class Batch:
     sources: tuple[SourceFile, ...]
     small_files: tuple[SourceFile, ...]
     files: tuple[Path, ...]
-    judged_lines: pl.LazyFrame
+    plain: pl.LazyFrame
+    staged: pl.LazyFrame
+    counted: pl.LazyFrame
     lines_in: int
     staging: tempfile.TemporaryDirectory[str] = field(repr=False)
 
@@ -61,24 +66,28 @@ class Batch:
     @cached_property
     def repeated(self) -> pl.DataFrame:
         """source, row_number, fault of the copies that are rejected."""
-        return repeated_lines(self.judged_lines.filter(pl.col("fault").is_null()))
+        return repeated_lines(self._unbroken)
 
     @property
     def good_lines(self) -> pl.LazyFrame:
         """Lines that break no rule: the columns of JUDGED without `fault`."""
-        good = self.judged_lines.filter(pl.col("fault").is_null()).drop("fault")
         if self.repeated.is_empty():
-            return good
-        return good.join(self.repeated.lazy(), on=PLACE, how="anti")
+            return self._unbroken
+        return self._unbroken.join(self.repeated.lazy(), on=PLACE, how="anti")
+
+    @property
+    def _unbroken(self) -> pl.LazyFrame:
+        """Lines that break no rule but perhaps that of duplicates."""
+        return pl.concat([self.plain, self.staged.filter(pl.col("fault").is_null())]).drop("fault")
 
     @property
     def bad_lines(self) -> pl.LazyFrame:
         """Lines that break a rule: source, row_number, claim_id, line_id, points, fault."""
         columns = (*PLACE, "claim_id", "line_id", "points")
-        broken = self.judged_lines.filter(pl.col("fault").is_not_null()).select(*columns, "fault")
+        broken = self.staged.filter(pl.col("fault").is_not_null()).select(*columns, "fault")
         if self.repeated.is_empty():
             return broken
-        copies = self.judged_lines.select(columns).join(
+        copies = self._unbroken.select(columns).join(
             self.repeated.lazy(), on=PLACE, how="inner", validate="1:1"
         )
         return pl.concat([broken, copies])
@@ -216,7 +225,9 @@ class _Reader:
         self.folder, self.context, self.encoding, self.progress = folder, context, encoding, progress
         self.staging = tempfile.TemporaryDirectory(prefix="settlement-")
         self.sources: list[SourceFile] = []
-        self.frames: list[pl.LazyFrame] = []
+        self.plain: list[pl.LazyFrame] = []
+        self.staged: list[pl.LazyFrame] = []
+        self.counted: list[pl.LazyFrame] = []
         self.lines_in = 0
 
     def read(self, place: int, path: Path) -> None:
@@ -238,7 +249,22 @@ class _Reader:
             pl.lit(None, dtype=pl.String).alias(csv_file.BROKEN),
             *(pl.col(column).alias(alias) for column, alias in _wanted(found).items()),
         )
-        self.frames.append(self._judged(raw, place, found))
+        way = plain_way(raw, place, self.context)
+        if way is None:
+            self._stage(self._judged(raw, place, found), place, 0)
+            return
+        self.plain.append(raw.filter(way.is_plain).select(way.columns))
+        self._stage(self._judged(raw.filter(~way.is_plain), place, found), place, 0, is_counted=False)
+        self.counted.append(counted_points(raw))
+
+    def _stage(self, lines: pl.LazyFrame, place: int, part: int, *, is_counted: bool = True) -> None:
+        """Write judged lines once, so that each later step only scans them."""
+        path = Path(self.staging.name) / f"{place:05}-{part:06}.parquet"
+        lines.sink_parquet(path, compression="lz4")
+        staged = pl.scan_parquet(path)
+        self.staged.append(staged)
+        if is_counted:
+            self.counted.append(staged.select(pl.col("points").fill_null(0)))
 
     def _read_csv(self, place: int, path: Path, name: str) -> None:
         file = csv_file.open_csv(path, name, self.encoding)
@@ -246,11 +272,8 @@ class _Reader:
         self.sources.append(SourceFile(name, file.encoding, found))
         new_names = _wanted(found)
         for part, frame in enumerate(csv_file.frames(file, list(new_names))):
-            staged = Path(self.staging.name) / f"{place:05}-{part:06}.parquet"
-            lines = self._judged(frame.lazy().rename(new_names), place, found).collect()
-            lines.write_parquet(staged, compression="lz4")
-            self.frames.append(pl.scan_parquet(staged))
-            self.lines_in += lines.height
+            self._stage(self._judged(frame.lazy().rename(new_names), place, found), place, part)
+            self.lines_in += frame.height
             self.progress(f"reading {name}: {self.lines_in:,} lines")
 
     def _columns(self, header: list[str] | tuple[str, ...], name: str) -> Columns:
@@ -321,10 +344,16 @@ class _Reader:
             sources=tuple(self.sources),
             small_files=tuple(small_files),
             files=tuple(sorted(files, key=lambda path: path.relative_to(self.folder).as_posix().encode())),
-            judged_lines=pl.concat(self.frames) if self.frames else pl.LazyFrame(schema=JUDGED),
+            plain=_together(self.plain),
+            staged=_together(self.staged),
+            counted=pl.concat(self.counted),
             lines_in=self.lines_in,
             staging=self.staging,
         )
+
+
+def _together(frames: list[pl.LazyFrame]) -> pl.LazyFrame:
+    return pl.concat(frames) if frames else pl.LazyFrame(schema=JUDGED)
 
 
 def rejected_lines(batch: Batch) -> pl.LazyFrame:
