@@ -207,7 +207,7 @@ def test_a_closed_month_takes_no_more_runs(ledger: Ledger) -> None:
     with ledger.lock():
         run_id = ledger.next_run_id(MARCH)
         staged = _staged(ledger, run_id, {})
-        ledger._append(CLOSED, MARCH, AT)
+        ledger._append(CLOSED, MARCH, AT, run_id="2026-03.1")
         with pytest.raises(Refusal, match="month 2026-03 is closed"):
             ledger.next_run_id(MARCH)
         with pytest.raises(Refusal, match="settlement restate"):
@@ -676,7 +676,11 @@ def test_threshold_use_is_exact(ledger: Ledger, eligible: str, threshold: str, u
 def test_a_reader_hinders_nobody_and_keeps_its_view(ledger: Ledger) -> None:
     post(ledger)
     publish(ledger)
-    with duckdb.connect(str(ledger.database), read_only=True) as reader:
+    content = ledger.database.read_bytes()
+    with (
+        duckdb.connect(str(ledger.database), read_only=True) as reader,
+        ledger.database.open("rb") as handle,
+    ):
         assert reader.execute("select count(*) from runs").fetchone() == (1,)
         post(ledger, APRIL)
         publish(ledger)

@@ -67,6 +67,7 @@ class Work:
     registry: timeline.Registry | None = None
     lines: pl.LazyFrame = field(default_factory=pl.LazyFrame)  # good lines, each with its profile
     profiles: pl.DataFrame = field(default_factory=pl.DataFrame)  # what lines of one fate have in common
+    keys: pl.DataFrame = field(default_factory=pl.DataFrame)  # the coded profile of each number `profile`
     groups: pl.DataFrame = field(default_factory=pl.DataFrame)  # settling institution × regime × class
     cells: pl.DataFrame = field(default_factory=pl.DataFrame)  # group × rank × day, with its cut
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
@@ -111,6 +112,8 @@ def _assumption(key: str, note: str) -> str:
     return f"{key}: {note}" if note else f"{key}: assumed, no text gives it"
 
 
+_CELL_FACTS = ("running_before", "cut", "threshold", "eligible", "payable")
+
 # ---------------------------------------------------------------- steps
 
 
@@ -135,14 +138,11 @@ def reject(work: Work) -> None:
 
 def profile(work: Work) -> None:
     """Good lines → profiles: the one pass over all lines that totals need (rules 7)."""
-    departments, physicians = (_suspended(work.timelines, what) for what in ("department", "physician"))
-    diseases = (
-        work.batch.tables["agreements"]["special_diseases"].explode().drop_nulls().unique().sort().to_list()
+    work.lines = eligibility.profiled(
+        work.batch.good_lines, _relevant(work), _priority_rank(work.policy, work)
     )
-    rank = _priority_rank(work.policy, work)
-    work.lines = eligibility.profiled(work.batch.good_lines, departments, physicians, diseases, rank)
     points = pl.col("points")
-    work.profiles = (
+    coded = (
         work.lines.group_by(PROFILE)
         .agg(
             line_count=pl.len(),
@@ -150,9 +150,13 @@ def profile(work: Work) -> None:
             negative_points=points.filter(points < 0).sum(),
             most_points=points.abs().max(),
             unconverted=points.null_count(),
+            first_serviced=pl.col("serviced_at").min().dt.date(),
         )
         .collect()
+        .with_row_index("profile")
     )
+    work.keys = coded.select("profile", *PROFILE)
+    work.profiles = coded.with_columns(pl.col(pl.Enum).cast(pl.String))
     _refuse_unconverted(work)
     exact.refuse_sums_beyond_bounds(work.batch.lines_in, _most(work.profiles))
 
@@ -215,20 +219,25 @@ def attribute(work: Work) -> None:
     """The cut of each group → its lines (rules 7)."""
     attribution = work.policy.readings.attribution
     work.cells = overage.located(work.profiles, work.groups, work.policy.overage, attribution)
-    fates = work.profiles.join(work.cells, on=CELL, how="left", validate="m:1", nulls_equal=True).filter(
-        pl.col("reason").is_not_null() | (pl.col("cut") != overage.FULL)
+    fates = (
+        work.profiles.join(work.cells, on=CELL, how="left", validate="m:1", nulls_equal=True)
+        .filter(pl.col("reason").is_not_null() | (pl.col("cut") != overage.FULL))
+        .select("profile", "settling_id", "regime", "reason", *_CELL_FACTS)
+        .join(work.keys, on="profile", how="left", validate="1:1")
+        .drop("profile")
     )
-    lines = work.lines.join(
-        fates.drop("line_count", "positive_points", "negative_points", "most_points", "unconverted").lazy(),
-        on=PROFILE,
-        how="inner",
-        validate="m:1",
-        nulls_equal=True,
-    ).collect()
+    lines = (
+        work.lines.join(fates.lazy(), on=PROFILE, how="inner", validate="m:1", nulls_equal=True)
+        .with_columns(pl.col("point_class").cast(pl.String))
+        .select(*CELL, *LINE_ORDER, "points", "reason", *_CELL_FACTS)
+        .collect()
+    )
     is_walked = pl.col("reason").is_null() & (pl.col("cut") == overage.WALK)
     walked = overage.attributed(lines.filter(is_walked).lazy(), work.policy.overage, attribution).collect()
     unwalked = lines.filter(~is_walked).with_columns(line_payable=pl.lit(0, dtype=pl.Int64))
-    work.tables["unpaid_lines"] = _unpaid(pl.concat([walked.select(unwalked.columns), unwalked]), work.policy)
+    work.tables["unpaid_lines"] = _unpaid(
+        pl.concat([walked.select(unwalked.columns), unwalked]), work.policy, work.batch.first_day
+    )
 
 
 def report_groups(work: Work) -> None:
@@ -283,11 +292,11 @@ def find(work: Work) -> None:
     billed = (
         work.profiles.filter(pl.col("reason") == UnpaidReason.SUSPENDED.value)
         .group_by("settling_id")
-        .agg(pl.col("serviced_on").min(), pl.col("line_count").sum())
+        .agg(pl.col("first_serviced").min(), pl.col("line_count").sum())
         .select(
             institution_id="settling_id",
             finding=pl.lit(finding.value),
-            occurred_on="serviced_on",
+            occurred_on="first_serviced",
             detail=pl.concat_str(
                 pl.col("line_count").cast(pl.String), pl.lit(" line(s) serviced on suspended days")
             ),
@@ -383,14 +392,32 @@ def _most(profiles: pl.DataFrame) -> int:
     return most if isinstance(most, int) else 0
 
 
-def _suspended(registry: timeline.Registry, what: str) -> list[str]:
-    return sorted(
-        {
-            target
-            for events in registry.events_of.values()
-            for target in timeline.target_suspensions(events, what)
-        }
+def _relevant(work: Work) -> eligibility.Relevant:
+    """Codes that agreements, policy and events name, and the institutions' days that matter (rules 4)."""
+    agreements, coaching = work.batch.tables["agreements"], work.policy.coaching
+    insurances = {*_named(agreements, "insurance_types"), *(coaching.insurance_types if coaching else ())}
+    registry = work.timelines
+    with_own = {row.institution_id for row in work.policy.institution_thresholds}
+    rows = [
+        (
+            institution,
+            registry.last_change(institution, work.batch.last_day),
+            registry.timelines[settling].may_be_capped or settling in with_own,
+        )
+        for institution, settling in sorted(registry.settling_of.items())
+    ]
+    schema = {"institution_id": pl.String, "last_change": pl.Date, "has_days": pl.Boolean}
+    return eligibility.Relevant(
+        pl.DataFrame(rows, schema=schema, orient="row"),
+        registry.suspended_targets("department"),
+        registry.suspended_targets("physician"),
+        sorted(_named(agreements, "special_diseases")),
+        sorted(insurances),
     )
+
+
+def _named(agreements: pl.DataFrame, column: str) -> set[str]:
+    return set(agreements[column].explode().drop_nulls())
 
 
 def _priority_rank(policy: Policy, work: Work) -> pl.Expr:
@@ -468,7 +495,7 @@ def _relief(work: Work) -> pl.DataFrame:
     )
 
 
-def _unpaid(lines: pl.DataFrame, policy: Policy) -> pl.DataFrame:
+def _unpaid(lines: pl.DataFrame, policy: Policy, month: date) -> pl.DataFrame:
     over = UnpaidReason.OVER_THRESHOLD.value
     clauses = {reason.value: reason.clause for reason in UnpaidReason}
     clauses[over] = f"{policy.overage.clause} {policy.overage.phrase}".strip()
@@ -477,7 +504,7 @@ def _unpaid(lines: pl.DataFrame, policy: Policy) -> pl.DataFrame:
         lines.filter(pl.col("points") != pl.col("line_payable"))
         .sort(*GROUP, *LINE_ORDER)
         .select(
-            month=pl.col("settled_on").dt.truncate("1mo"),
+            month=pl.lit(month),
             institution_id="settling_id",
             submitted_by="institution_id",
             regime="regime",

@@ -26,6 +26,7 @@ from settlement.rules import timeline
 NAMES = ("centre", "station", "other", "third", "clinic", "hospice")
 CODE = {name: f"H1201010000{number}" for number, name in enumerate(NAMES, start=1)}
 NAME = {code: name for name, code in CODE.items()}
+FROM, TO = "2025-10-01", "2026-09-30"  # of an agreement that does not say otherwise
 CENTRE = "institution\ncentre"
 CENTRE_AND_STATION = """
     institution | settles_under
@@ -37,7 +38,7 @@ CENTRE_AND_STATION = """
 def table(text: str) -> list[dict[str, str]]:
     """Rows as dicts of the first row's names; every row must have as many cells as the first."""
     lines = [[cell.strip() for cell in line.split("|")] for line in text.strip().splitlines() if line.strip()]
-    header, *rows = lines
+    header, *rows = lines or [[]]
     return [dict(zip(header, row, strict=True)) for row in rows]
 
 
@@ -107,11 +108,8 @@ def policy(
         ),
         f'[overage]\npaid_share = "{paid_share}"\nclause = "三（三）"\nphrase = "超出阈值部分不予支付"',
         f"tiers = [{', '.join(_tier(*tier) for tier in tiers)}]",
-        *(_priority_row(row) for row in (table(priority) if priority else [])),
-        *(
-            _institution_threshold(row)
-            for row in (table(institution_thresholds) if institution_thresholds else [])
-        ),
+        *(_priority_row(row) for row in table(priority)),
+        *(_institution_threshold(row) for row in table(institution_thresholds)),
         f'[money]\ndeposit_rate = "{deposit_rate}"\npayment_working_days = 30\ndeposit_release = []',
         "[readings]",
         *(f'{key} = "{value}"' for key, value in readings.items()),
@@ -181,13 +179,15 @@ _EVENTS = {
 
 
 def agreements_frame(text: str) -> pl.DataFrame:
-    """agreement, from, to, designation; institution (centre), categories (outpatient), diseases, insurance."""
+    """agreement, designation; from, to (a year from October 2025), institution (centre), categories (outpatient),
+    diseases, insurance.
+    """
     rows = [
         (
             row["agreement"],
             row.get("institution") or "centre",
-            date.fromisoformat(row["from"]),
-            date.fromisoformat(row["to"]),
+            date.fromisoformat(row.get("from") or FROM),
+            date.fromisoformat(row.get("to") or TO),
             row["designation"],
             (row.get("categories") or "outpatient").split(";"),
             _texts(row.get("diseases")),
@@ -207,7 +207,7 @@ def events_frame(text: str) -> pl.DataFrame:
             row["event"],
             row.get("target") or None,
         )
-        for row in (table(text) if text.strip() else [])
+        for row in table(text)
     ]
     return pl.DataFrame(rows, schema=_EVENTS, orient="row")
 
@@ -279,16 +279,16 @@ def settle(
 ) -> Month:
     """Settle lines of few words. Money tables and relief are tables with the contract's own columns.
 
-    lines: claim, points; line (1), institution (centre), settled (10 March), serviced (as settled), visit (11
+    lines: claim, points; line (1), institution (centre), settled (the 28th), serviced (as settled), visit (11
     outpatient), insurance (310), charge (05 treatment), disease, department, physician.
     """
     chosen = under or policy()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _write(folder, "claims", [_line(row) for row in table(lines)])
+        _write(folder, "claims", [_line(row, month) for row in table(lines)])
         _write(folder, "institutions", [_institution(row) for row in table(institutions)])
         _write(folder, "agreements", [_agreement(row) for row in table(agreements)])
-        if events.strip():
+        if table(events):
             _write(folder, "events", [_event(row, number) for number, row in enumerate(table(events))])
         for small, text in money.items():
             _write(folder, small, [{key: coded(cell) for key, cell in row.items()} for row in table(text)])
@@ -304,8 +304,8 @@ def _write(folder: Path, name: str, rows: list[dict[str, str]]) -> None:
     (folder / f"{name}.csv").write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
-def _line(row: Mapping[str, str]) -> dict[str, str]:
-    settled = row.get("settled") or "2026-03-10"
+def _line(row: Mapping[str, str], month: str) -> dict[str, str]:
+    settled = row.get("settled") or f"{month}-28"
     return {
         "claim_id": row["claim"],
         "line_id": row.get("line") or "1",
@@ -339,8 +339,8 @@ def _agreement(row: Mapping[str, str]) -> dict[str, str]:
     return {
         "agreement_id": row["agreement"],
         "institution_id": coded(row.get("institution") or "centre"),
-        "start_date": row["from"],
-        "end_date": row["to"],
+        "start_date": row.get("from") or FROM,
+        "end_date": row.get("to") or TO,
         "designation": row["designation"],
         "service_categories": row.get("categories") or "outpatient",
         "special_diseases": row.get("diseases") or "",

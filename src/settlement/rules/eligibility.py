@@ -6,13 +6,15 @@ lines. Source: rules 4 and 5; T 3(1), T 4; D 15, D 34, D 38(5), D 42, D 43, D 45
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import polars as pl
 
 from ..reasons import UnpaidReason
+from ..terms import POINT_CLASSES
 
-# What the fate of a line depends on. `rank` is its place in the priority list, 0 in every other reading.
-# Codes that no rule can turn on are null: departments and physicians that were never suspended, and diseases
-# of lines that are not special outpatient or that no agreement lists.
+# What the fate of a line depends on, reduced as `profiled` says. `rank` is its place in the priority list, 0 in every
+# other reading.
 PROFILE = (
     "institution_id",
     "serviced_on",
@@ -28,26 +30,56 @@ PROFILE = (
 )
 
 
-def profiled(
-    lines: pl.LazyFrame, departments: list[str], physicians: list[str], diseases: list[str], rank: pl.Expr
-) -> pl.LazyFrame:
+@dataclass(frozen=True)
+class Relevant:
+    """The codes and days that a rule can turn on; lines that differ in anything else share a fate.
+
+    `institutions`: institution_id, last_change (Date: after it every day of service stands alike), has_days (may a
+    threshold apply, so that days of settlement count?). The lists hold the codes that some agreement, policy or
+    event names.
+    """
+
+    institutions: pl.DataFrame
+    departments: list[str]
+    physicians: list[str]
+    diseases: list[str]
+    insurance_types: list[str]
+
+
+def profiled(lines: pl.LazyFrame, relevant: Relevant, rank: pl.Expr) -> pl.LazyFrame:
     """Reduce each line to the profile that decides its fate.
 
-    Rows:  one per line. Needs: the columns of JUDGED. Adds: the columns of PROFILE, in place of those they reduce.
+    Rows:  one per line. Needs: the columns of JUDGED.
+    Adds:  the columns of PROFILE, in place of those they reduce, as small whole numbers (Enum) where they are codes:
+           the day of service at most the institution's last change; the day of settlement null where no threshold
+           can apply; null for codes that no rule can turn on (a disease only of special-outpatient lines).
     """
+    codes = pl.Enum(relevant.institutions["institution_id"])
+    institutions = relevant.institutions.with_columns(pl.col("institution_id").cast(codes)).lazy()
     is_special = pl.col("visit_category") == "special_outpatient"
-    return lines.with_columns(
-        serviced_on=pl.col("serviced_at").dt.date(),
-        settled_on=pl.col("settled_at").dt.date(),
-        department_id=_kept(pl.col("department_id").is_in(departments), "department_id"),
-        physician_id=_kept(pl.col("physician_id").is_in(physicians), "physician_id"),
-        disease_code=_kept(is_special & pl.col("disease_code").is_in(diseases), "disease_code"),
-        rank=rank.cast(pl.UInt8),
+    return (
+        lines.with_columns(pl.col("institution_id").cast(codes))
+        .join(institutions, on="institution_id", how="left", validate="m:1")
+        .with_columns(
+            _kept("insurance_type", relevant.insurance_types),
+            _kept("department_id", relevant.departments),
+            _kept("physician_id", relevant.physicians),
+            _kept("disease_code", relevant.diseases, is_special),
+            pl.col("point_class").cast(pl.Enum(POINT_CLASSES)),
+            serviced_on=pl.min_horizontal(pl.col("serviced_at").dt.date(), "last_change"),
+            settled_on=pl.when("has_days").then(pl.col("settled_at").dt.date()),
+            rank=rank.cast(pl.UInt8),
+        )
+        .drop("last_change", "has_days")
     )
 
 
-def _kept(is_relevant: pl.Expr, name: str) -> pl.Expr:
-    return pl.when(is_relevant).then(pl.col(name))
+def _kept(name: str, codes: list[str], also: pl.Expr | None = None) -> pl.Expr:
+    """The code if some rule names it, else null. Without any such code the column is not even read."""
+    if not codes:
+        return pl.lit(None, dtype=pl.Enum([])).alias(name)
+    known = pl.col(name).cast(pl.Enum(codes), strict=False)
+    return known if also is None else pl.when(also).then(known).alias(name)
 
 
 def judged(
@@ -137,7 +169,8 @@ def is_insurance_covered(coaching_types: list[str]) -> pl.Expr:
     """Blank in the agreement: the policy's list for a coaching agreement (T 4), every type for an ordinary one."""
     is_listed = pl.col("insurance_types").list.contains(pl.col("insurance_type"))
     by_default = (pl.col("designation") == "ordinary") | pl.col("insurance_type").is_in(coaching_types)
-    return pl.when(_is_blank("insurance_types")).then(by_default).otherwise(is_listed)
+    is_covered = pl.when(_is_blank("insurance_types")).then(by_default).otherwise(is_listed)
+    return is_covered.fill_null(False)  # a type that nothing names is null here, and covered by no list
 
 
 def is_service_covered() -> pl.Expr:

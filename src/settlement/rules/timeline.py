@@ -193,6 +193,11 @@ class Timeline:
         self.interruptions = interruptions(self.events, policy.agreements.suspension_limit_days)
         self._starts = [agreement.start for agreement in self.agreements]
 
+    @property
+    def may_be_capped(self) -> bool:
+        """Can a coaching agreement year give it a threshold?"""
+        return any(agreement.is_coaching for agreement in self.agreements)
+
     def in_force(self, agreement: Agreement) -> Span:
         """Days on which the agreement is in force by the institution's own terminations (rules 3.1, 3.2)."""
         ends = [day for day in self.interruptions.terminations if day >= agreement.start]
@@ -378,6 +383,22 @@ class Registry:
             for day in self.timelines[settling].changes(self.interruptions_of[institution])
         ]
         return pl.DataFrame(rows, schema=_SPANS, orient="row")
+
+    def last_change(self, institution: str, until: date) -> date:
+        """Newest day up to `until` on which the status of the institution's lines, or a target's, changes."""
+        settling = self.settling_of[institution]
+        days = self.timelines[settling].changes(self.interruptions_of[institution])
+        for owner in {institution, settling}:
+            for what in ("department", "physician"):
+                for spans in target_suspensions(self.events_of.get(owner, ()), what).values():
+                    days += [day for span in spans for day in (span.first, day_after(span.last))]
+        return max(day for day in days if day <= until)
+
+    def suspended_targets(self, what: str) -> list[str]:
+        """Every department or physician that some event suspends."""
+        return sorted(
+            {target for events in self.events_of.values() for target in target_suspensions(events, what)}
+        )
 
     def target_spans(self, what: str) -> pl.DataFrame:
         """From each day on which it changes: is the department or physician suspended by the institution's events?
