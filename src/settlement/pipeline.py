@@ -9,12 +9,13 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
+from typing import TypeVar
 
 import polars as pl
 
 from . import exact, schemas, terms
 from .batch import Batch, Progress, rejected_lines
-from .errors import Refusal
+from .errors import Fault, Refusal
 from .policy import Policy
 from .reasons import Finding, UnpaidReason
 from .rules import eligibility, overage, pricing, statements, thresholds, timeline
@@ -65,7 +66,7 @@ class Work:
     policy: Policy
     carried: Carried
     registry: timeline.Registry | None = None
-    lines: pl.LazyFrame = field(default_factory=pl.LazyFrame)  # good lines, each with its profile
+    relevant: eligibility.Relevant | None = None
     profiles: pl.DataFrame = field(default_factory=pl.DataFrame)  # what lines of one fate have in common
     keys: pl.DataFrame = field(default_factory=pl.DataFrame)  # the coded profile of each number `profile`
     groups: pl.DataFrame = field(default_factory=pl.DataFrame)  # settling institution × regime × class
@@ -76,8 +77,14 @@ class Work:
 
     @property
     def timelines(self) -> timeline.Registry:
-        assert self.registry is not None, "step `time` comes first"  # noqa: S101
-        return self.registry
+        return _known(self.registry)
+
+
+def _known(made: _Made | None) -> _Made:
+    """What an earlier step has made; a step out of order is our own fault."""
+    if made is None:
+        raise Fault("pipeline.STEPS", "a step before the one it needs", "the steps in their order")
+    return made
 
 
 def settle(
@@ -112,6 +119,7 @@ def _assumption(key: str, note: str) -> str:
     return f"{key}: {note}" if note else f"{key}: assumed, no text gives it"
 
 
+_Made = TypeVar("_Made")
 _CELL_FACTS = ("running_before", "cut", "threshold", "eligible", "payable")
 
 # ---------------------------------------------------------------- steps
@@ -138,12 +146,11 @@ def reject(work: Work) -> None:
 
 def profile(work: Work) -> None:
     """Good lines → profiles: the one pass over all lines that totals need (rules 7)."""
-    work.lines = eligibility.profiled(
-        work.batch.good_lines, _relevant(work), _priority_rank(work.policy, work)
-    )
+    work.relevant = _relevant(work)
     points = pl.col("points")
     coded = (
-        work.lines.group_by(PROFILE)
+        _profiled(work, work.batch.good_lines)
+        .group_by(PROFILE)
         .agg(
             line_count=pl.len(),
             positive_points=points.filter(points > 0).sum(),
@@ -226,8 +233,11 @@ def attribute(work: Work) -> None:
         .join(work.keys, on="profile", how="left", validate="1:1")
         .drop("profile")
     )
+    affected = fates["institution_id"].cast(pl.String).unique()
+    some_lines = work.batch.good_lines.filter(pl.col("institution_id").is_in(affected.implode()))
     lines = (
-        work.lines.join(fates.lazy(), on=PROFILE, how="inner", validate="m:1", nulls_equal=True)
+        _profiled(work, some_lines)
+        .join(fates.lazy(), on=PROFILE, how="inner", validate="m:1", nulls_equal=True)
         .with_columns(pl.col("point_class").cast(pl.String))
         .select(*CELL, *LINE_ORDER, "points", "reason", *_CELL_FACTS)
         .collect()
@@ -390,6 +400,10 @@ def _total(frame: pl.DataFrame, column: str) -> int:
 def _most(profiles: pl.DataFrame) -> int:
     most = profiles["most_points"].max()
     return most if isinstance(most, int) else 0
+
+
+def _profiled(work: Work, lines: pl.LazyFrame) -> pl.LazyFrame:
+    return eligibility.profiled(lines, _known(work.relevant), _priority_rank(work.policy, work))
 
 
 def _relevant(work: Work) -> eligibility.Relevant:

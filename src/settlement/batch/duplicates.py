@@ -22,10 +22,17 @@ def repeated_lines(good: pl.LazyFrame) -> pl.DataFrame:
     Adds:  source, row_number, fault (UInt8, never null), ordered by place. Cells are compared by value, not points
            that were converted from an amount.
     """
+    hashes = good.select(_hash()).collect().to_series().sort()
+    repeated = hashes.filter(hashes == hashes.shift()).unique()
+    if repeated.is_empty():
+        return pl.DataFrame(schema={"source": pl.UInt32, "row_number": pl.Int64, "fault": pl.UInt8})
     written_points = pl.when(~pl.col("is_converted")).then(pl.col("points"))
-    hashed = good.select(*PLACE, *KEY, "settled_at", "amount", points=written_points, hash=_hash())
-    suspects = hashed.group_by("hash").agg(copies=pl.len()).filter(pl.col("copies") > 1).select("hash")
-    copies = hashed.join(suspects, on="hash", how="semi").collect().filter(pl.struct(KEY).is_duplicated())
+    copies = (
+        good.filter(_hash().is_in(repeated.implode()))
+        .select(*PLACE, *KEY, "settled_at", "amount", points=written_points)
+        .collect()
+        .filter(pl.struct(KEY).is_duplicated())
+    )
     return (
         copies.with_columns(
             differs_in_points=pl.col("points").n_unique().over(KEY) > 1,
