@@ -38,7 +38,8 @@ class Batch:
     `plain`: lines of typed files that surely break no rule; `staged`: all others, judged, bad ones with their
     fault. Both have the columns of JUDGED. `counted`: the points of every line as it stands in its file, for
     the proof that none was lost.
-    `sources` are the claims files in byte order of their names; a line's `source` is the place in them.
+    `sources` are the claims files in byte order of their names; a line's `source` is the place of the first file
+    of its group, its `row_number` counts through the group.
     The staged copy of CSV lines lives as long as this object (or until `close`).
     """
 
@@ -140,9 +141,9 @@ def read_batch(
         registered = frozenset(typed["institutions"]["institution_id"])
         context = Context(first_day, last_day_of(first_day), policy, registered)
         reader = _Reader(folder, context, encoding, progress)
-        for place, claims_path in enumerate(claims):
-            progress(f"reading {claims_path.relative_to(folder)}")
-            reader.read(place, claims_path)
+        for alike in _alike(claims, folder):
+            progress(f"reading {alike[0].relative_to(folder)}")
+            reader.read(alike)
         return reader.batch(typed, small_files, [*claims, *small_paths.values()])
 
 
@@ -213,6 +214,23 @@ def _claims_files(folder: Path) -> list[Path]:
     return sorted(files, key=lambda path: path.name.encode())
 
 
+def _alike(claims: list[Path], folder: Path) -> list[list[Path]]:
+    """Consecutive Parquet files with the same columns and types together: one scan serves them all."""
+    groups: list[list[Path]] = []
+    previous: object = None
+    for path in claims:
+        form: object = path
+        if path.suffix == ".parquet":
+            with _readable_parquet(path.relative_to(folder).as_posix()):
+                form = list(pl.read_parquet_schema(path).items())
+        if form == previous:
+            groups[-1].append(path)
+        else:
+            groups.append([path])
+        previous = form
+    return groups
+
+
 def _wanted(found: Columns) -> dict[str, str]:
     """Name in the file → contract name. person_id is never even read: it must not reach any output or trace."""
     return {column: alias for alias, column in found.header_of.items() if alias != "person_id"}
@@ -226,24 +244,24 @@ class _Reader:
         self.staging = tempfile.TemporaryDirectory(prefix="settlement-")
         self.sources: list[SourceFile] = []
         self.plain: list[pl.LazyFrame] = []
-        self.staged: list[pl.LazyFrame] = []
+        self.staged: list[Path] = []
+        self.staged_counted: list[Path] = []  # those whose lines `counted` does not hold otherwise
         self.counted: list[pl.LazyFrame] = []
         self.lines_in = 0
 
-    def read(self, place: int, path: Path) -> None:
-        name = path.relative_to(self.folder).as_posix()
-        if path.suffix == ".parquet":
-            self._read_parquet(place, path, name)
+    def read(self, paths: list[Path]) -> None:
+        """Read consecutive files of one form: one CSV file, or Parquet files with the same columns and types."""
+        if paths[0].suffix == ".parquet":
+            self._read_parquet(paths)
         else:
-            self._read_csv(place, path, name)
+            self._read_csv(paths[0])
 
-    def _read_parquet(self, place: int, path: Path, name: str) -> None:
-        with _readable_parquet(name):
-            scan = pl.scan_parquet(path, row_index_name=csv_file.ROW_NUMBER, row_index_offset=1)
-            header = [column for column in scan.collect_schema() if column != csv_file.ROW_NUMBER]
-            self.lines_in += scan.select(pl.len()).collect().item()
-        found = self._columns(header, name)
-        self.sources.append(SourceFile(name, "parquet", found))
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+    def _read_parquet(self, paths: list[Path]) -> None:
+        place, found = len(self.sources), self._parquet_sources(paths)
+        scan = pl.scan_parquet(paths, row_index_name=csv_file.ROW_NUMBER, row_index_offset=1, glob=False)
         raw = scan.select(
             csv_file.ROW_NUMBER,
             pl.lit(None, dtype=pl.String).alias(csv_file.BROKEN),
@@ -257,19 +275,34 @@ class _Reader:
         self._stage(self._judged(raw.filter(~way.is_plain), place, found), place, 0, is_counted=False)
         self.counted.append(counted_points(raw))
 
+    def _parquet_sources(self, paths: list[Path]) -> Columns:
+        """Register the files, rows counted through from the first; their common columns."""
+        rows = 0
+        for path in paths:
+            name = self._name(path)
+            with _readable_parquet(name):
+                found = self._columns(list(pl.read_parquet_schema(path)), name)
+                here = pl.scan_parquet(path, glob=False).select(pl.len()).collect().item()
+            self.sources.append(
+                SourceFile(name, "parquet", found, len(self.sources) - paths.index(path), rows)
+            )
+            rows += here
+        self.lines_in += rows
+        return found
+
     def _stage(self, lines: pl.LazyFrame, place: int, part: int, *, is_counted: bool = True) -> None:
         """Write judged lines once, so that each later step only scans them."""
         path = Path(self.staging.name) / f"{place:05}-{part:06}.parquet"
         lines.sink_parquet(path, compression="lz4")
-        staged = pl.scan_parquet(path)
-        self.staged.append(staged)
+        self.staged.append(path)
         if is_counted:
-            self.counted.append(staged.select(pl.col("points").fill_null(0)))
+            self.staged_counted.append(path)
 
-    def _read_csv(self, place: int, path: Path, name: str) -> None:
+    def _read_csv(self, path: Path) -> None:
+        place, name = len(self.sources), self._name(path)
         file = csv_file.open_csv(path, name, self.encoding)
         found = self._columns(file.header, name)
-        self.sources.append(SourceFile(name, file.encoding, found))
+        self.sources.append(SourceFile(name, file.encoding, found, place))
         new_names = _wanted(found)
         for part, frame in enumerate(csv_file.frames(file, list(new_names))):
             self._stage(self._judged(frame.lazy().rename(new_names), place, found), place, part)
@@ -325,6 +358,11 @@ class _Reader:
             )
         return tables.settlements_table(paths[0], self.encoding) if paths else None
 
+    def _staged_points(self) -> list[pl.LazyFrame]:
+        if not self.staged_counted:
+            return []
+        return [pl.scan_parquet(self.staged_counted, glob=False).select(pl.col("points").fill_null(0))]
+
     def batch(
         self, typed: dict[str, pl.DataFrame], small_files: list[SourceFile], files: list[Path]
     ) -> Batch:
@@ -344,16 +382,12 @@ class _Reader:
             sources=tuple(self.sources),
             small_files=tuple(small_files),
             files=tuple(sorted(files, key=lambda path: path.relative_to(self.folder).as_posix().encode())),
-            plain=_together(self.plain),
-            staged=_together(self.staged),
-            counted=pl.concat(self.counted),
+            plain=pl.concat(self.plain) if self.plain else pl.LazyFrame(schema=JUDGED),
+            staged=pl.scan_parquet(self.staged, glob=False) if self.staged else pl.LazyFrame(schema=JUDGED),
+            counted=pl.concat([*self.counted, *self._staged_points()]),
             lines_in=self.lines_in,
             staging=self.staging,
         )
-
-
-def _together(frames: list[pl.LazyFrame]) -> pl.LazyFrame:
-    return pl.concat(frames) if frames else pl.LazyFrame(schema=JUDGED)
 
 
 def rejected_lines(batch: Batch) -> pl.LazyFrame:
@@ -361,12 +395,23 @@ def rejected_lines(batch: Batch) -> pl.LazyFrame:
 
     Rows: one per rejected line. Adds: source, row_number, claim_id, line_id, rule, column_name; points (10⁻⁴).
     """
-    sources = {place: source.name for place, source in enumerate(batch.sources)}
+    files = pl.LazyFrame(
+        [(source.group, source.rows_before, source.name) for source in batch.sources],
+        schema={"source": pl.UInt32, "rows_before": pl.Int64, "file": pl.String},
+        orient="row",
+    )
     rules = {place: rule.value for place, (rule, _) in enumerate(FAULTS)}
     columns = {place: column for place, (_, column) in enumerate(FAULTS)}
-    return batch.bad_lines.select(
-        source=pl.col("source").replace_strict(sources, return_dtype=pl.String),
-        row_number="row_number",
+    located = batch.bad_lines.sort("row_number").join_asof(
+        files.with_columns(first_row=pl.col("rows_before") + 1).sort("first_row"),
+        left_on="row_number",
+        right_on="first_row",
+        by="source",
+        check_sortedness=False,
+    )
+    return located.select(
+        source="file",
+        row_number=pl.col("row_number") - pl.col("rows_before"),
         claim_id="claim_id",
         line_id="line_id",
         rule=pl.col("fault").replace_strict(rules, return_dtype=pl.String),

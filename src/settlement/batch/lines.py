@@ -16,7 +16,7 @@ from .. import exact
 from ..errors import Refusal
 from ..policy import Policy
 from ..reasons import RejectRule
-from ..terms import CLAIM_FIELDS, VISIT_CATEGORIES
+from ..terms import CLAIM_FIELDS, POINT_CLASSES, VISIT_CATEGORIES
 
 INSTITUTION_PATTERN = "^[HP][0-9]{11}$"
 _NUMBER = r"^[+-]?[0-9]+(?:\.[0-9]+)?$"
@@ -25,6 +25,7 @@ _DASHED = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(?:[ T]{_CLOCK})?$"
 _COMPACT = r"^[0-9]{8}(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]$"
 _LONGEST_ID = 30
 _REQUIRED = tuple(field.name for field in CLAIM_FIELDS if field.is_required)
+_CLASSES = pl.Enum(POINT_CLASSES)
 _MOMENTS = ("serviced_at", "settled_at")
 
 # (rule, column) in order of precedence: rules as in data 2, columns as in the table of data 1
@@ -77,7 +78,7 @@ JUDGED: dict[str, pl.DataType] = {
     "is_emergency": pl.Boolean(),
     "disease_code": pl.String(),
     "charge_category": pl.String(),
-    "point_class": pl.String(),
+    "point_class": pl.Enum(POINT_CLASSES),
     "points": pl.Int64(),
     "amount": pl.Int64(),
     "is_converted": pl.Boolean(),
@@ -268,6 +269,7 @@ def _plain_columns(schema: pl.Schema, source: int, visits: list[str], context: C
     policy = context.policy
     categories = {text: policy.visit_category_of(text) for text in visits}
     classes = policy.point_class_by_charge()
+    inpatient = pl.lit("inpatient", dtype=_CLASSES)
     visit, charge = pl.col("visit_type"), pl.col("charge_category")
     is_inpatient = visit.is_in([text for text, category in categories.items() if category == "inpatient"])
     made = {
@@ -277,8 +279,8 @@ def _plain_columns(schema: pl.Schema, source: int, visits: list[str], context: C
         ),
         "is_emergency": visit.is_in([text for text in visits if policy.is_emergency(text)]),
         "point_class": pl.when(is_inpatient)
-        .then(pl.lit("inpatient"))
-        .otherwise(charge.replace_strict(classes, default=None, return_dtype=pl.String)),
+        .then(inpatient)
+        .otherwise(charge.replace_strict(classes, default=None, return_dtype=_CLASSES)),
         "points": _whole_points(schema),
         "amount": _whole("amount", schema, exact.MONEY_DECIMALS) if "amount" in schema else pl.lit(None),
         "is_converted": pl.lit(False),
@@ -408,7 +410,7 @@ def _placed(policy: Policy) -> dict[str, pl.Expr]:
         "visit_category": category,
         "is_emergency": pl.any_horizontal(pl.lit(False), *emergencies).fill_null(False),
         "charge_class": pl.col("charge_category").replace_strict(
-            policy.point_class_by_charge(), default=None, return_dtype=pl.String
+            policy.point_class_by_charge(), default=None, return_dtype=_CLASSES
         ),
     }
 
@@ -417,7 +419,7 @@ def _point_class(policy: Policy) -> pl.Expr:
     """Inpatient lines are of class inpatient whatever their charge category (rules 5); null if not known."""
     is_inpatient = pl.col("visit_category") == "inpatient"
     outpatient = pl.when(pl.col("visit_category").is_not_null()).then(pl.col("charge_class"))
-    return pl.when(is_inpatient).then(pl.lit("inpatient")).otherwise(outpatient)
+    return pl.when(is_inpatient).then(pl.lit("inpatient", dtype=_CLASSES)).otherwise(outpatient)
 
 
 def _converted(policy: Policy) -> list[pl.Expr]:

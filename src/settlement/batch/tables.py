@@ -34,11 +34,16 @@ _LINE = "line_in_file"
 
 @dataclass(frozen=True)
 class SourceFile:
-    """What was found in one file of the batch, for the summary."""
+    """What was found in one file of the batch.
+
+    Claims files that are read together share `group`; their rows are counted through from `rows_before`.
+    """
 
     name: str
     encoding: str
     columns: Columns
+    group: int = 0
+    rows_before: int = 0
 
 
 def text_table(path: Path, name: str, fields: str, encoding: str | None) -> tuple[pl.DataFrame, SourceFile]:
