@@ -21,7 +21,7 @@ from ..errors import Refusal
 from ..policy import Policy
 from . import csv_file, tables
 from .columns import Columns, matched
-from .duplicates import PLACE, repeated_lines
+from .duplicates import PLACE, place_number, repeated_lines
 from .lines import FAULTS, JUDGED, Context, counted_points, judged, plain_way
 from .tables import SourceFile
 
@@ -66,7 +66,7 @@ class Batch:
 
     @cached_property
     def repeated(self) -> pl.DataFrame:
-        """source, row_number, fault of the copies that are rejected."""
+        """The copies that are rejected, with their fault: the columns of `bad_lines`."""
         return repeated_lines(self._unbroken)
 
     @property
@@ -74,7 +74,8 @@ class Batch:
         """Lines that break no rule: the columns of JUDGED without `fault`."""
         if self.repeated.is_empty():
             return self._unbroken
-        return self._unbroken.join(self.repeated.lazy(), on=PLACE, how="anti")
+        places = self.repeated.select(place_number()).to_series()
+        return self._unbroken.filter(~place_number().is_in(places.implode()))
 
     @property
     def _unbroken(self) -> pl.LazyFrame:
@@ -86,12 +87,7 @@ class Batch:
         """Lines that break a rule: source, row_number, claim_id, line_id, points, fault."""
         columns = (*PLACE, "claim_id", "line_id", "points")
         broken = self.staged.filter(pl.col("fault").is_not_null()).select(*columns, "fault")
-        if self.repeated.is_empty():
-            return broken
-        copies = self._unbroken.select(columns).join(
-            self.repeated.lazy(), on=PLACE, how="inner", validate="1:1"
-        )
-        return pl.concat([broken, copies])
+        return pl.concat([broken, self.repeated.lazy()])
 
     @cached_property
     def input_sha256(self) -> str:

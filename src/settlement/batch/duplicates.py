@@ -8,10 +8,11 @@ from __future__ import annotations
 import polars as pl
 
 from ..reasons import RejectRule
-from .lines import FAULTS
+from .lines import FAULTS, JUDGED
 
 KEY = ("institution_id", "claim_id", "line_id")
 PLACE = ("source", "row_number")
+_REJECTED = (*PLACE, "claim_id", "line_id", "points", "fault")
 _ODD = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)  # mix the three hashes unevenly
 
 
@@ -19,31 +20,36 @@ def repeated_lines(good: pl.LazyFrame) -> pl.DataFrame:
     """The copies to reject, with their fault.
 
     Rows:  one per rejected copy. Needs: the columns of JUDGED, without fault.
-    Adds:  source, row_number, fault (UInt8, never null), ordered by place. Cells are compared by value, not points
-           that were converted from an amount.
+    Adds:  source, row_number, claim_id, line_id, points, fault (never null), ordered by place. Cells are compared
+           by value, not points that were converted from an amount.
     """
     hashes = good.select(_hash()).collect().to_series().sort()
     repeated = hashes.filter(hashes == hashes.shift()).unique()
     if repeated.is_empty():
-        return pl.DataFrame(schema={"source": pl.UInt32, "row_number": pl.Int64, "fault": pl.UInt8})
+        return pl.DataFrame(schema={name: JUDGED[name] for name in _REJECTED})
     written_points = pl.when(~pl.col("is_converted")).then(pl.col("points"))
     copies = (
         good.filter(_hash().is_in(repeated.implode()))
-        .select(*PLACE, *KEY, "settled_at", "amount", points=written_points)
+        .select(*PLACE, *KEY, "settled_at", "amount", "points", written_points=written_points)
         .collect()
         .filter(pl.struct(KEY).is_duplicated())
     )
     return (
         copies.with_columns(
-            differs_in_points=pl.col("points").n_unique().over(KEY) > 1,
+            differs_in_points=pl.col("written_points").n_unique().over(KEY) > 1,
             differs_in_amount=pl.col("amount").n_unique().over(KEY) > 1,
             order=pl.int_range(pl.len()).over(KEY, order_by=["settled_at", *PLACE]),
         )
         .with_columns(fault=_fault())
         .drop_nulls("fault")
-        .select(*PLACE, "fault")
+        .select(_REJECTED)
         .sort(PLACE)
     )
+
+
+def place_number() -> pl.Expr:
+    """One whole number per place: source and row number (of which there are fewer than 2⁴⁰)."""
+    return pl.col("source").cast(pl.Int64) * 2**40 + pl.col("row_number")
 
 
 def _hash() -> pl.Expr:
