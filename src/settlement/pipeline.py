@@ -237,7 +237,7 @@ def attribute(work: Work) -> None:
     some_lines = work.batch.good_lines.filter(pl.col("institution_id").is_in(affected.implode()))
     lines = (
         _profiled(work, some_lines)
-        .join(fates.lazy(), on=PROFILE, how="inner", validate="m:1", nulls_equal=True)
+        .join(fates.lazy(), on=PROFILE, how="inner", nulls_equal=True)  # m:1: `keys` come from a group_by
         .with_columns(pl.col("point_class").cast(pl.String))
         .select(*CELL, *LINE_ORDER, "points", "reason", *_CELL_FACTS)
         .collect()

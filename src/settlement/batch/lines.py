@@ -274,13 +274,9 @@ def _plain_columns(schema: pl.Schema, source: int, visits: list[str], context: C
     is_inpatient = visit.is_in([text for text, category in categories.items() if category == "inpatient"])
     made = {
         "source": pl.lit(source),
-        "visit_category": visit.replace_strict(
-            categories, default=None, return_dtype=pl.Enum(VISIT_CATEGORIES)
-        ),
+        "visit_category": _coded(visit, categories, pl.Enum(VISIT_CATEGORIES)),
         "is_emergency": visit.is_in([text for text in visits if policy.is_emergency(text)]),
-        "point_class": pl.when(is_inpatient)
-        .then(inpatient)
-        .otherwise(charge.replace_strict(classes, default=None, return_dtype=_CLASSES)),
+        "point_class": pl.when(is_inpatient).then(inpatient).otherwise(_coded(charge, classes, _CLASSES)),
         "points": _whole_points(schema),
         "amount": _whole("amount", schema, exact.MONEY_DECIMALS) if "amount" in schema else pl.lit(None),
         "is_converted": pl.lit(False),
@@ -289,6 +285,14 @@ def _plain_columns(schema: pl.Schema, source: int, visits: list[str], context: C
     }
     for name, dtype in JUDGED.items():
         yield made.get(name, pl.col(name)).cast(dtype).alias(name)
+
+
+def _coded(text: pl.Expr, meaning: Mapping[str, str | None], dtype: pl.Enum) -> pl.Expr:
+    """The meaning of a code, null for others. (`replace_strict` would hold the whole column in memory.)"""
+    kinds = sorted({kind for kind in meaning.values() if kind})
+    codes = {kind: [code for code, known in meaning.items() if known == kind] for kind in kinds}
+    choices = [pl.when(text.is_in(codes[kind])).then(pl.lit(kind, dtype=dtype)) for kind in kinds]
+    return pl.coalesce(pl.lit(None, dtype=dtype), *choices)
 
 
 def counted_points(raw: pl.LazyFrame) -> pl.LazyFrame:
@@ -409,9 +413,7 @@ def _placed(policy: Policy) -> dict[str, pl.Expr]:
     return {
         "visit_category": category,
         "is_emergency": pl.any_horizontal(pl.lit(False), *emergencies).fill_null(False),
-        "charge_class": pl.col("charge_category").replace_strict(
-            policy.point_class_by_charge(), default=None, return_dtype=_CLASSES
-        ),
+        "charge_class": _coded(pl.col("charge_category"), policy.point_class_by_charge(), _CLASSES),
     }
 
 

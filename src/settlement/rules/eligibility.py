@@ -53,21 +53,22 @@ def profiled(lines: pl.LazyFrame, relevant: Relevant, rank: pl.Expr) -> pl.LazyF
            the day of service at most the institution's last change; the day of settlement null where no threshold
            can apply; null for codes that no rule can turn on (a disease only of special-outpatient lines).
     """
-    codes = pl.Enum(relevant.institutions["institution_id"])
-    last_change = dict(relevant.institutions.select("institution_id", "last_change").iter_rows())
-    with_days = relevant.institutions.filter("has_days")["institution_id"].cast(codes)
+    codes = pl.Enum(relevant.institutions["institution_id"])  # an Enum takes no code twice: the join is m:1
+    institutions = relevant.institutions.with_columns(pl.col("institution_id").cast(codes)).lazy()
     is_special = pl.col("visit_category") == "special_outpatient"
-    institution = pl.col("institution_id")
-    return lines.with_columns(institution.cast(codes)).with_columns(
-        _kept("insurance_type", relevant.insurance_types),
-        _kept("department_id", relevant.departments),
-        _kept("physician_id", relevant.physicians),
-        _kept("disease_code", relevant.diseases, is_special),
-        serviced_on=pl.min_horizontal(
-            pl.col("serviced_at").dt.date(), institution.replace_strict(last_change, return_dtype=pl.Date)
-        ),
-        settled_on=pl.when(institution.is_in(with_days.implode())).then(pl.col("settled_at").dt.date()),
-        rank=rank.cast(pl.UInt8),
+    return (
+        lines.with_columns(pl.col("institution_id").cast(codes))
+        .join(institutions, on="institution_id", how="left")  # validate= would hold every line in memory
+        .with_columns(
+            _kept("insurance_type", relevant.insurance_types),
+            _kept("department_id", relevant.departments),
+            _kept("physician_id", relevant.physicians),
+            _kept("disease_code", relevant.diseases, is_special),
+            serviced_on=pl.min_horizontal(pl.col("serviced_at").dt.date(), "last_change"),
+            settled_on=pl.when("has_days").then(pl.col("settled_at").dt.date()),
+            rank=rank.cast(pl.UInt8),
+        )
+        .drop("last_change", "has_days")
     )
 
 
