@@ -31,11 +31,11 @@ from settlement.ledger import (
     publish_if_stale,
     query,
     record,
-    record_schema,
     results_sha256,
     stage_table,
 )
 from settlement.ledger.journal import sealed
+from settlement.schemas import polars_schema
 from settlement.terms import LEDGER_TABLES, RESULT_TABLES, RUNS, SETTLEMENTS, UNPAID_LINES
 
 MARCH, APRIL = date(2026, 3, 1), date(2026, 4, 1)
@@ -104,7 +104,7 @@ def month_of(run_id: str, *, eligible: str = "120") -> dict[str, pl.DataFrame]:
     return {
         table.name: pl.DataFrame(
             [{"run_id": run_id, "month": month} | row for row in rows.get(table.name, [])],
-            schema=record_schema(table),
+            schema=polars_schema(table),
         ).sort(table.key)
         for table in RESULT_TABLES
     }
@@ -125,7 +125,7 @@ def run_row(run_id: str, results_hash: str) -> pl.DataFrame:
         "results_sha256": results_hash,
         "hash": None,
     }
-    return pl.DataFrame([texts | counts | points | row], schema=record_schema(RUNS))
+    return pl.DataFrame([texts | counts | points | row], schema=polars_schema(RUNS))
 
 
 def stage(ledger: Ledger, tables: Tables, run_id: str) -> tuple[Path, str]:
@@ -322,7 +322,7 @@ def test_the_results_hash_of_files_is_that_of_frames_also_over_many_chunks(
 ) -> None:
     lines = [unpaid(HOSPITAL, f"{n:06}", "1.5", "-0.0001") for n in range(1000)]
     rows = [{"run_id": "2026-03.1", "month": MARCH} | line for line in lines]
-    tables = month_of("2026-03.1") | {"unpaid_lines": pl.DataFrame(rows, schema=record_schema(UNPAID_LINES))}
+    tables = month_of("2026-03.1") | {"unpaid_lines": pl.DataFrame(rows, schema=polars_schema(UNPAID_LINES))}
     whole = results_sha256(tables)
     path = tmp_path / "unpaid_lines.parquet"
     tables["unpaid_lines"].write_parquet(path, row_group_size=64)
@@ -359,7 +359,7 @@ def test_rows_out_of_order_or_a_key_twice_are_our_fault() -> None:
 def test_different_rows_have_different_hashes(one: dict[str, Any], other: dict[str, Any]) -> None:
     def hash_with(changes: dict[str, Any]) -> str:
         row = {"run_id": "2026-03.1", "month": MARCH} | group(HOSPITAL, "1", "1", **changes)
-        settlements = pl.DataFrame([row], schema=record_schema(SETTLEMENTS))
+        settlements = pl.DataFrame([row], schema=polars_schema(SETTLEMENTS))
         return results_sha256(month_of("2026-03.1") | {"settlements": settlements})
 
     assert hash_with(one) != hash_with(other)
@@ -662,7 +662,7 @@ def test_the_views_show_zones_threshold_use_and_the_reason_of_every_unpaid_line(
 def test_threshold_use_is_exact(ledger: Ledger, eligible: str, threshold: str, use: str | None) -> None:
     row = {"run_id": "2026-03.1", "month": MARCH} | group(HOSPITAL, eligible, threshold)
     settlements = pl.DataFrame(
-        [row | {"threshold_points": Decimal(threshold)}], schema=record_schema(SETTLEMENTS)
+        [row | {"threshold_points": Decimal(threshold)}], schema=polars_schema(SETTLEMENTS)
     )
     with ledger.lock():
         staged, results = stage(ledger, month_of("2026-03.1") | {"settlements": settlements}, "2026-03.1")
@@ -685,9 +685,9 @@ def test_a_reader_hinders_nobody_and_keeps_its_view(ledger: Ledger) -> None:
         post(ledger, APRIL)
         publish(ledger)
         assert reader.execute("select count(*) from runs").fetchone() == (1,)
-        assert (
-            query(ledger, "select count(*) from runs").item() == 2
-        )  # though this process has the old one open
+        assert handle.read() == content
+        # though this process has the old one open:
+        assert query(ledger, "select count(*) from runs").item() == 2
 
 
 def test_a_stale_damaged_or_missing_file_is_made_anew(ledger: Ledger) -> None:

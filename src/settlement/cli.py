@@ -336,7 +336,7 @@ def ledger_rebuild(ledger: LedgerFolder = _LEDGER) -> None:
     folder = Ledger(ledger)
     if not folder.journal.exists():
         raise _no_ledger(ledger)
-    print(publish(folder))
+    print(publish(folder, anew=True))
 
 
 # ---------------------------------------------------------------- what the commands share

@@ -2,7 +2,7 @@
 
 from .journal import CLEARED, CLOSED, GENESIS, POSTED, RESTATED, Act
 from .publish import VIEWS, View, publish, publish_if_stale, query
-from .record import Ledger, LedgerInUse, record_schema, results_sha256, stage_table
+from .record import Ledger, LedgerInUse, results_sha256, stage_table
 
 __all__ = [
     "CLEARED",
@@ -18,7 +18,6 @@ __all__ = [
     "publish",
     "publish_if_stale",
     "query",
-    "record_schema",
     "results_sha256",
     "stage_table",
 ]

@@ -11,27 +11,12 @@ from typing import TypeAlias
 import polars as pl
 
 from ..errors import Fault
+from ..schemas import polars_schema
 from ..terms import RESULT_TABLES, Column, Kind, Table
 
 Rows: TypeAlias = Path | pl.LazyFrame | pl.DataFrame
 
 _CHUNK_ROWS = 50_000  # a chunk of lines as text is about 10 MB: memory stays flat whatever the table holds
-_DTYPES: dict[Kind, pl.DataType] = {
-    Kind.TEXT: pl.String(),
-    Kind.COUNT: pl.Int64(),
-    Kind.FLAG: pl.Boolean(),
-    Kind.DAY: pl.Date(),
-    Kind.MOMENT: pl.Datetime("us"),
-    Kind.POINTS: pl.Decimal(18, 4),
-    Kind.THRESHOLD: pl.Decimal(18, 2),
-    Kind.MONEY: pl.Decimal(18, 2),
-    Kind.POINT_VALUE: pl.Decimal(18, 6),
-}
-
-
-def record_schema(table: Table) -> pl.Schema:
-    """Column → polars type of a ledger table, in the record's order."""
-    return pl.Schema({column.name: _DTYPES[column.kind] for column in table.columns})
 
 
 def results_sha256(tables: Mapping[str, Rows]) -> str:
@@ -51,7 +36,7 @@ def results_sha256(tables: Mapping[str, Rows]) -> str:
         columns = [column for column in table.columns if column.name != "run_id"]
         digest.update(f"table {table.name}\n{','.join(column.name for column in columns)}\n".encode())
         cells = [_cell(column) for column in columns]
-        previous = pl.DataFrame(schema=record_schema(table)).select(table.key)
+        previous = pl.DataFrame(schema=polars_schema(table)).select(table.key)
         for chunk in _frame(table, tables[table.name]).collect_batches(chunk_size=_CHUNK_ROWS):
             keys = chunk.select(table.key)
             _check_order(table, pl.concat([previous, keys]))
@@ -62,7 +47,7 @@ def results_sha256(tables: Mapping[str, Rows]) -> str:
 
 def check_schema(table: Table, found: pl.Schema, where: str) -> None:
     """Raises: Fault, if a table about to be recorded has other columns or types than the dictionary says."""
-    expected = record_schema(table)
+    expected = polars_schema(table)
     if found != expected:
         raise Fault(where, f"columns {dict(found)}", f"columns {dict(expected)}")
 

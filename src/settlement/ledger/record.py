@@ -22,7 +22,7 @@ import polars as pl
 
 from ..errors import Fault, Refusal
 from ..terms import LEDGER_TABLES, RUNS, Table
-from .digest import check_schema, record_schema, results_sha256
+from .digest import check_schema, results_sha256
 from .journal import (
     CLOSED,
     GENESIS,
@@ -36,7 +36,7 @@ from .journal import (
     version_of,
 )
 
-__all__ = ["Ledger", "LedgerInUse", "record_schema", "results_sha256", "stage_table"]
+__all__ = ["Ledger", "LedgerInUse", "results_sha256", "stage_table"]
 
 _STAGED = re.compile(r"[0-9]+-[0-9a-f]{16}")
 _TABLES = {table.name: table for table in LEDGER_TABLES}
