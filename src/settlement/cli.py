@@ -170,6 +170,7 @@ def run(
     reading: Readings = None,
     encoding: Encoding = None,
     strict: Strict = False,
+    engine: Annotated[str, typer.Option("--engine", help="local: this machine.")] = "local",
     as_json: AsJson = False,
 ) -> None:
     """Settle a month into the ledger.
@@ -178,6 +179,10 @@ def run(
     """
     from . import runs
 
+    if engine != "local":
+        raise Refusal(
+            "--engine", repr(engine), "local, the only engine of this version", "leave the option out"
+        )
     order = _order(batch, month, policy, reading, encoding, strict, submitted_on, no_due_date)
     with _progress() as progress:
         report = runs.run(order, _opened(ledger), progress)

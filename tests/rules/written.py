@@ -20,6 +20,7 @@ import polars as pl
 
 from settlement import Settlement, load_policy, read_batch
 from settlement import settle as settle_batch
+from settlement.errors import Refusal
 from settlement.policy import Policy
 from settlement.rules import timeline
 
@@ -356,6 +357,18 @@ def _event(row: Mapping[str, str], number: int) -> dict[str, str]:
         "kind": row["event"],
         "target_id": row.get("target") or "",
     }
+
+
+def refusal(lines: str, **given: Any) -> str:
+    """Why the month is refused, with names for codes; "" if it is settled."""
+    try:
+        settle(lines, **given)
+    except Refusal as refused:
+        text = str(refused)
+        for code, name in NAME.items():
+            text = text.replace(code, name)
+        return text
+    return ""
 
 
 # ---------------------------------------------------------------- numbers
