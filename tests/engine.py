@@ -49,7 +49,9 @@ def differences(expected: dict[str, Any], found: dict[str, Any]) -> list[str]:
 
 def _table_differences(table: str, expected: Any, found: Any) -> list[str]:
     if table == "runs":
-        return [f"runs.{key}: {expected[key]} / {found[key]}" for key in expected if expected[key] != found[key]]
+        return [
+            f"runs.{key}: {expected[key]} / {found[key]}" for key in expected if expected[key] != found[key]
+        ]
     columns = list(expected[0]) if expected else list(found[0]) if found else []
     if table == "findings":
         columns = ["institution_id", "finding"]

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from settlement import load_policy, read_batch, schemas
 from settlement.batch import month_of, rejected_lines
+from settlement.batch.columns import matched
 from settlement.batch.lines import FAULTS, Context, first_fault, violations
 from settlement.errors import Refusal
 from settlement.policy import Policy
@@ -687,10 +688,6 @@ def test_every_bad_row_of_every_small_table_is_named_not_only_the_first(
     assert "events.csv, row 1" not in message
 
 
-@pytest.mark.xfail(
-    reason="bug: a first date in another form (05.01.2026) makes good dates of the column count as bad",
-    strict=True,
-)
 def test_a_row_that_is_good_is_not_named_beside_a_bad_one(tmp_path: Path, policy: Policy) -> None:
     rows = [
         {**AGREEMENT, "start_date": "05.01.2026"},
@@ -908,24 +905,17 @@ def test_binary_floating_point_in_a_small_table_is_refused(tmp_path: Path, polic
     assert "floating" in message
 
 
-@pytest.mark.xfail(reason="bug: ×10^4 wraps in 128 bits, so 2^124 points settle as 0", strict=True)
 def test_a_decimal_beyond_all_bounds_is_out_of_range_not_zero(tmp_path: Path, policy: Policy) -> None:
     for name, cell in (("points", 2**124), ("amount", 2**126)):
         frame = typed(**{name: decimal(str(cell), 38, 0)})
         assert rejected(parquet_batch(tmp_path / name, frame), policy) == [(1, "out_of_range", name)]
 
 
-@pytest.mark.xfail(
-    reason="bug: whole_of_decimal casts strictly, so the batch ends as our own fault", strict=True
-)
 def test_points_that_need_more_than_64_bits_are_out_of_range(tmp_path: Path, policy: Policy) -> None:
     frame = typed(points=decimal("1000000000000000", 38, 0))
     assert rejected(parquet_batch(tmp_path / "batch", frame), policy) == [(1, "out_of_range", "points")]
 
 
-@pytest.mark.xfail(
-    reason="bug: a polars error, hence our own fault (exit 3), not a refusal naming the column", strict=True
-)
 @pytest.mark.parametrize(
     ("column", "cell"),
     [
@@ -949,9 +939,6 @@ def test_a_type_that_a_column_cannot_have_is_read_or_refused(
         assert column in str(refusal)  # noqa: PT017 — either way is right, a crash is not
 
 
-@pytest.mark.xfail(
-    reason="bug: nanoseconds are written with nine digits, and the line is bad_datetime", strict=True
-)
 def test_settlements_may_hold_nanoseconds_as_pandas_writes_them(tmp_path: Path, policy: Policy) -> None:
     settled = pl.DataFrame([settlement_row()]).with_columns(
         settled_at=pl.lit(datetime(2026, 3, 5, 10)).cast(pl.Datetime("ns"))
@@ -1029,3 +1016,12 @@ def test_the_schema_names_the_rule_and_the_column(policy: Policy) -> None:
     frame = pl.DataFrame([{**GOOD, "is_valid": "0"}], schema=PREPARED)
     with pytest.raises(schemas.pa.errors.SchemaErrors, match="void_line is_valid"):
         schema.validate(frame, lazy=True)
+
+
+def test_a_known_column_twice_is_refused_and_an_unknown_one_is_not() -> None:
+    with pytest.raises(Refusal, match="the column claim_id twice"):
+        matched(["claim_id", "line_id", "claim_id"], CLAIM_FIELDS, "claims.csv")
+    assert matched(["claim_id", "remark", "remark"], CLAIM_FIELDS, "claims.csv").unknown == (
+        "remark",
+        "remark",
+    )

@@ -428,9 +428,6 @@ def test_a_wrong_file_is_refused_by_its_name(
     assert_refused(run(settlement), *words)
 
 
-@pytest.mark.xfail(
-    reason="bug: a polars error while the lines are staged, our own fault (exit 3)", strict=True
-)
 def test_a_parquet_file_with_a_damaged_page_is_refused_by_its_name(settlement: Program) -> None:
     a_parquet_file_with_a_damaged_page(write_batch(Path("batch")))
     assert_refused(run(settlement), "claims.parquet", "Parquet")
@@ -483,7 +480,6 @@ def test_a_broken_row_is_rejected_and_the_others_are_settled(
     assert found.splitlines()[1:] == [f"{rule},2" for rule in rules]
 
 
-@pytest.mark.xfail(reason="bug: csv.Error in open_csv, our own fault (exit 3)", strict=True)
 @pytest.mark.parametrize(
     "content", [b"x" * 10_000_000, CLAIMS.replace(b"\n", b"\r")], ids=["10 MB", "old Mac"]
 )
@@ -492,9 +488,6 @@ def test_a_file_of_a_single_line_is_refused(settlement: Program, content: bytes)
     assert_refused(run(settlement), "claims.csv")
 
 
-@pytest.mark.xfail(
-    reason="bug: a file `claims` is read as CSV, a folder `claims.csv` as claims/", strict=True
-)
 @pytest.mark.parametrize(("file", "wrong"), [("claims", "claims"), ("claims.csv/a.csv", "claims.csv")])
 def test_claims_are_a_folder_and_claims_csv_is_a_file(settlement: Program, file: str, wrong: str) -> None:
     batch = write_batch(Path("batch"))
@@ -504,7 +497,6 @@ def test_claims_are_a_folder_and_claims_csv_is_a_file(settlement: Program, file:
     assert_refused(run(settlement), wrong)
 
 
-@pytest.mark.xfail(reason="bug: the folders above a refused first ledger stay behind", strict=True)
 def test_a_refused_first_run_leaves_no_folder_at_all(settlement: Program) -> None:
     write_batch(Path("batch"), institutions=None)
     done = settlement("run", "batch", "--month", "2026-03", "--ledger", "books/2026/ledger")
@@ -512,9 +504,6 @@ def test_a_refused_first_run_leaves_no_folder_at_all(settlement: Program) -> Non
     assert not Path("books").exists()
 
 
-@pytest.mark.xfail(
-    reason="bug: the staged copies of the lines are left to the garbage collector", strict=True
-)
 def test_temporary_copies_of_the_lines_are_removed_by_the_run_itself(tmp_path: Path) -> None:
     write_batch(tmp_path / "batch")
     command = [sys.executable, "-W", "always::ResourceWarning", "-m", "settlement.cli", "check", "batch"]
@@ -589,7 +578,6 @@ def test_a_refusal_shows_no_person_id(settlement: Program) -> None:
         assert PLANTED not in done.err
 
 
-@pytest.mark.xfail(reason="bug: of a file without a header the cells that come twice are shown", strict=True)
 def test_a_file_without_a_header_shows_no_person_id(settlement: Program) -> None:
     write_batch(
         Path("batch"), csv_text([{**LINE, "psn_no": PLANTED, "psn_cert_no": PLANTED}]).splitlines()[1]

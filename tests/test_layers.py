@@ -159,13 +159,6 @@ def test_no_binary_float_touches_points_or_money(path: Path) -> None:
 CLAUSE = re.compile(r"Source:|\b[TD] \d|\brules? \d|\bdata \d|\bpolicy\.md")
 
 
-WITHOUT_YET = {  # each waits for its clause; no name may be added
-    "eligibility.profiled", "eligibility.is_in_force", "eligibility.lacks_agreement", "overage.capped",
-    "pricing.keyed", "pricing.refuse_unpriced", "pricing.pools", "statements.by_kind", "statements.deposit",
-    "statements.stated", "timeline.months_later", "timeline.day_after", "timeline.registry",
-}  # fmt: skip
-
-
 def test_every_public_rule_names_its_clause() -> None:
     public = {
         f"{path.stem}.{node.name}": ast.get_docstring(node) or ""
@@ -174,7 +167,7 @@ def test_every_public_rule_names_its_clause() -> None:
         for node in tree_of(path).body
         if isinstance(node, Function) and not node.name.startswith("_")
     }
-    assert {name for name, text in public.items() if not CLAUSE.search(text)} - WITHOUT_YET == set()
+    assert {name for name, text in public.items() if not CLAUSE.search(text)} == set()
 
 
 def length_of(function: Function) -> int:

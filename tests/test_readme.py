@@ -27,7 +27,12 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("session")
     return [
         subprocess.run(
-            [*PROGRAM, *shlex.split(command)], cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False
+            [*PROGRAM, *shlex.split(command)],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
         ).stdout
         for command, _ in commands()
     ]
@@ -50,7 +55,9 @@ def test_the_python_example_runs(outputs: list[str], tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     made = subprocess.run([*PROGRAM, "demo", "demo"], cwd=tmp_path, capture_output=True, check=False)
     assert made.returncode == 0
-    run = subprocess.run([sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("shape: (71, 17)")
 

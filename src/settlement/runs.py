@@ -113,13 +113,13 @@ def run(order: Order, folder: Path, progress: Progress) -> Report:
 
 @contextmanager
 def _leaves_nothing_behind(ledger: Ledger) -> Iterator[None]:
-    """A refused first run leaves no empty ledger folder."""
-    is_new = not ledger.folder.exists()
+    """A refused first run leaves no empty ledger folder, and none of the folders made for it."""
+    made = [folder for folder in (ledger.folder, *ledger.folder.parents) if not folder.exists()]
     try:
         yield
     except BaseException:
-        if is_new and not ledger.journal.exists():
-            shutil.rmtree(ledger.folder, ignore_errors=True)
+        if made and not ledger.journal.exists():
+            shutil.rmtree(made[-1], ignore_errors=True)
         raise
 
 
@@ -134,6 +134,8 @@ def _settled(order: Order, ledger: Ledger | None, progress: Progress) -> Report:
     except pl.exceptions.PolarsError:
         batch.refuse_damaged_files()
         raise
+    finally:
+        batch.close()
     if order.is_strict and settlement.counts["lines_rejected"]:
         raise _strict_refusal(settlement)
     seconds = Decimal(time.monotonic_ns() - started).scaleb(-9).quantize(Decimal("0.001"))

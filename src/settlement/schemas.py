@@ -83,7 +83,8 @@ INSTITUTION = pattern("^[HP][0-9]{11}$", "letter H or P and 11 digits")
 DAY = Cell(
     "a day written YYYY-MM-DD",
     lambda text: (
-        text.str.contains("^[0-9]{4}-[0-9]{2}-[0-9]{2}$") & text.str.to_date(strict=False).is_not_null()
+        text.str.contains("^[0-9]{4}-[0-9]{2}-[0-9]{2}$")
+        & text.str.to_date("%Y-%m-%d", strict=False).is_not_null()
     ),
     lambda text: text.str.to_date("%Y-%m-%d", strict=False),
 )

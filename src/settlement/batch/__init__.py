@@ -101,10 +101,7 @@ class Batch:
 
     def refuse_damaged_files(self) -> None:
         """Read every Parquet claims file once; raises Refusal for the first that cannot be read."""
-        for source in self.sources:
-            if source.encoding == "parquet":
-                with _readable_parquet(source.name):
-                    list(pl.scan_parquet(self.folder / source.name).collect_batches(chunk_size=100_000))
+        refuse_damaged([self.folder / source.name for source in self.sources], self.folder)
 
     def close(self) -> None:
         self.staging.cleanup()
@@ -137,10 +134,14 @@ def read_batch(
         registered = frozenset(typed["institutions"]["institution_id"])
         context = Context(first_day, last_day_of(first_day), policy, registered)
         reader = _Reader(folder, context, encoding, progress)
-        for alike in _alike(claims, folder):
-            progress(f"reading {alike[0].relative_to(folder)}")
-            reader.read(alike)
-        return reader.batch(typed, small_files, [*claims, *small_paths.values()])
+        try:
+            for alike in _alike(claims, folder):
+                progress(f"reading {alike[0].relative_to(folder)}")
+                reader.read(alike)
+            return reader.batch(typed, small_files, [*claims, *small_paths.values()])
+        except BaseException:
+            reader.staging.cleanup()
+            raise
 
 
 def month_of(month: str | date) -> date:
@@ -180,6 +181,15 @@ def _readable_parquet(name: str) -> Iterator[None]:
         raise tables.unreadable_parquet(name, error) from error
 
 
+def refuse_damaged(paths: list[Path], folder: Path) -> None:
+    """Read Parquet files once; raises Refusal for the first that cannot be read."""
+    for path in paths:
+        if path.suffix == ".parquet":
+            with _readable_parquet(path.relative_to(folder).as_posix()):
+                for _ in pl.scan_parquet(path, glob=False).collect_batches(chunk_size=100_000):
+                    pass
+
+
 def _folder(path: Path) -> Path:
     if not path.is_dir():
         found = "a file" if path.exists() else "nothing there"
@@ -202,7 +212,13 @@ def _claims_files(folder: Path) -> list[Path]:
             "claims/*.parquet, claims/*.csv, claims.parquet or claims.csv",
             "add the claim lines",
         )
-    if ways[0].is_file():
+    is_folder = ways[0].is_dir()
+    if is_folder != (ways[0].name == "claims"):
+        found = f"a {'folder' if is_folder else 'file'} named {ways[0].name}"
+        raise Refusal(
+            str(folder), found, "a folder claims/, or a file claims.csv or claims.parquet", "rename it"
+        )
+    if not is_folder:
         return ways
     files = [path for path in ways[0].iterdir() if path.suffix in (".csv", ".parquet")]
     if not files:
@@ -263,6 +279,13 @@ class _Reader:
             pl.lit(None, dtype=pl.String).alias(csv_file.BROKEN),
             *(pl.col(column).alias(alias) for column, alias in _wanted(found).items()),
         )
+        try:
+            self._stage_parquet(raw, place, found)
+        except pl.exceptions.PolarsError:
+            refuse_damaged(paths, self.folder)
+            raise
+
+    def _stage_parquet(self, raw: pl.LazyFrame, place: int, found: Columns) -> None:
         way = plain_way(raw, place, self.context)
         if way is None:
             self._stage(self._judged(raw, place, found), place, 0)

@@ -48,6 +48,11 @@ def matched(header: Sequence[str], fields: Sequence[Field], where: str) -> Colum
                 "one of the two: they are the same column",
                 "remove or rename one of them",
             )
+        twice = [name for name in (field.name, *field.national) if list(header).count(name) > 1]
+        if twice:
+            raise Refusal(
+                f"{where}, header", f"the column {twice[0]} twice", "every column once", "remove one of them"
+            )
         present = [field.name] if field.name in header else national
         if present:
             header_of[field.name] = present[0]

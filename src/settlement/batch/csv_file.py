@@ -54,8 +54,15 @@ def open_csv(path: Path, name: str, encoding: str | None = None) -> CsvFile:
         raise Refusal(name, "the file is empty", "a header line with column names", "export the file again")
     text = _header_text(first, decided, name)
     separator = "\t" if text.count("\t") > text.count(",") else ","
-    cells = tuple(cell.strip() for cell in next(csv.reader([text], delimiter=separator)))
-    _refuse_repeated(cells, name)
+    rows = _parsed([text], separator) if text.count('"') % 2 == 0 else []
+    if len(rows) != 1:
+        raise Refusal(
+            name,
+            "a header that is not one line of column names",
+            "column names in the first line, without line breaks in them",
+            "export the file again with lines that end in LF or CRLF",
+        )
+    cells = tuple(cell.strip() for cell in rows[0])
     return CsvFile(path, name, decided, separator, cells)
 
 
@@ -102,17 +109,6 @@ def _header_text(line: bytes, encoding: str, name: str) -> str:
             "CSV text in UTF-8 or GB18030",
             "export as CSV (UTF-8), or give the file its right ending (.parquet)",
         ) from None
-
-
-def _refuse_repeated(cells: Sequence[str], name: str) -> None:
-    repeated = sorted({cell for cell in cells if cell and cells.count(cell) > 1})
-    if repeated:
-        raise Refusal(
-            f"{name}, header",
-            f"the column {', '.join(repeated)} twice",
-            "every column name once",
-            "remove one of them",
-        )
 
 
 def frames(file: CsvFile, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -175,7 +171,7 @@ def _decoded_line_by_line(data: bytes, encoding: str) -> tuple[bytes, _Flags]:
         try:
             lines[index] = line.decode(encoding).encode()
         except UnicodeDecodeError:
-            lines[index], bad[index] = b"?", True
+            lines[index], bad[index] = line.decode(encoding, "replace").encode(), True
     return b"\n".join(lines) + b"\n", bad
 
 
@@ -198,8 +194,8 @@ class _Chunk:
         is_row = ~self._are_blank(cells) | self.undecodable
         quotes = self._count('"') if b'"' in self.text else np.zeros(len(self.ends), dtype=np.int64)
         is_plain = is_row & (quotes == 0) & ~self.undecodable & (cells == len(self.file.header))
-        may_be_quoted = is_row & (quotes > 0) & ~self.undecodable
-        records = self._one_line_records(may_be_quoted & (quotes % 2 == 0))
+        may_be_quoted = is_row & (quotes > 0) & (~self.undecodable | (quotes % 2 == 1))
+        records = self._one_line_records(may_be_quoted & ~self.undecodable & (quotes % 2 == 0))
         may_be_quoted[list(records)] = False
         records |= self._records_over_lines(may_be_quoted, records, is_plain, is_row)
         if self.unfinished:
@@ -246,7 +242,9 @@ class _Chunk:
                 break
             if found:
                 done, cells = found
-                if len(cells) == len(self.file.header):
+                if self.undecodable[index : done + 1].any():
+                    self.undecodable[index] = True
+                elif len(cells) == len(self.file.header):
                     records[index] = cells
                 is_row[index + 1 : done + 1] = is_plain[index + 1 : done + 1] = False
                 for swallowed in range(index + 1, done + 1):
@@ -259,8 +257,6 @@ class _Chunk:
         """Last line and cells of the record that starts in this line, if its quotes are whole and close soon."""
         record, beyond = b"", index + LONGEST_RECORD
         for last in range(index, min(beyond, len(self.ends))):
-            if self.undecodable[last]:
-                return None
             record += self._line(last)
             if record.count(b'"') % 2 == 0:
                 is_strict = last > index  # a stray quote must not swallow the lines after it

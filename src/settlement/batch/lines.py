@@ -13,10 +13,10 @@ from datetime import date
 import polars as pl
 
 from .. import exact
-from ..errors import Refusal
 from ..policy import Policy
 from ..reasons import RejectRule
 from ..terms import CLAIM_FIELDS, POINT_CLASSES, VISIT_CATEGORIES
+from .types import NUMERIC, TEMPORAL, TEXTUAL, as_text, refuse_type
 
 INSTITUTION_PATTERN = "^[HP][0-9]{11}$"
 _NUMBER = r"^[+-]?[0-9]+(?:\.[0-9]+)?$"
@@ -27,6 +27,7 @@ _LONGEST_ID = 30
 _REQUIRED = tuple(field.name for field in CLAIM_FIELDS if field.is_required)
 _CLASSES = pl.Enum(POINT_CLASSES)
 _MOMENTS = ("serviced_at", "settled_at")
+_MEANT = {"points": NUMERIC, "amount": NUMERIC, "serviced_at": TEMPORAL, "settled_at": TEMPORAL}
 
 # (rule, column) in order of precedence: rules as in data 2, columns as in the table of data 1
 FAULTS: tuple[tuple[RejectRule, str | None], ...] = (
@@ -100,7 +101,7 @@ def judged(raw: pl.LazyFrame, source: int, context: Context) -> pl.LazyFrame:
     _refuse_inexact(schema)
     values = (
         raw.with_columns(_absent(schema))
-        .with_columns(_clean(name) for name in _texts(schema))
+        .with_columns(_clean(name, schema.get(name)) for name in _texts(schema))
         .with_columns(
             **_number("points", schema.get("points"), exact.POINT_DECIMALS, exact.MOST_POINTS),
             **_number("amount", schema.get("amount"), exact.MONEY_DECIMALS, exact.MOST_FEN),
@@ -211,10 +212,7 @@ def _is_typed_for_it(schema: pl.Schema) -> bool:
     codes = [name for name in (*_REQUIRED, "is_valid", *_FREE_CODES) if name not in _MOMENTS]
     return (
         isinstance(points, pl.Decimal)
-        and points.scale <= exact.POINT_DECIMALS
         and isinstance(amount, pl.Decimal)
-        and amount.scale <= exact.MONEY_DECIMALS
-        and amount.precision <= exact.MOST_PRECISION
         and all(schema.get(name) == pl.Datetime("us") for name in _MOMENTS)
         and all(schema.get(name, pl.String()) == pl.String() for name in codes)
         and all(name in schema for name in _REQUIRED)
@@ -241,8 +239,10 @@ def _is_plain(schema: pl.Schema, visits: list[str], insurances: list[str], conte
         pl.col("insurance_type").is_in(insurances),
         pl.col("serviced_at") <= pl.col("settled_at"),
         day.dt.date().is_between(context.first_day, context.last_day),
-        points.is_between(0, exact.MOST_POINTS),  # reversals take the long way
+        points >= 0,  # reversals take the long way
     ]
+    if "amount" in schema:
+        holds.append(pl.col("amount").is_null() | _whole_amount(schema).is_not_null())
     if "is_valid" in schema:
         holds.append(pl.col("is_valid").is_null() | (pl.col("is_valid") == "1"))
     return pl.all_horizontal(holds).fill_null(False)
@@ -256,13 +256,12 @@ def _is_clean_id(text: pl.Expr) -> pl.Expr:
 
 
 def _whole_points(schema: pl.Schema) -> pl.Expr:
-    return _whole("points", schema, exact.POINT_DECIMALS)
+    """Points in 10⁻⁴; null where they have more decimals or are out of range."""
+    return _number("points", schema["points"], exact.POINT_DECIMALS, exact.MOST_POINTS)["points_units"]
 
 
-def _whole(name: str, schema: pl.Schema, decimals: int) -> pl.Expr:
-    dtype = schema[name]
-    assert isinstance(dtype, pl.Decimal)  # noqa: S101 — _is_typed_for_it has looked
-    return exact.whole_of_decimal(pl.col(name), dtype.scale, decimals)
+def _whole_amount(schema: pl.Schema) -> pl.Expr:
+    return _number("amount", schema["amount"], exact.MONEY_DECIMALS, exact.MOST_FEN)["amount_units"]
 
 
 def _plain_columns(schema: pl.Schema, source: int, visits: list[str], context: Context) -> Iterator[pl.Expr]:
@@ -278,7 +277,7 @@ def _plain_columns(schema: pl.Schema, source: int, visits: list[str], context: C
         "is_emergency": visit.is_in([text for text in visits if policy.is_emergency(text)]),
         "point_class": pl.when(is_inpatient).then(inpatient).otherwise(_coded(charge, classes, _CLASSES)),
         "points": _whole_points(schema),
-        "amount": _whole("amount", schema, exact.MONEY_DECIMALS) if "amount" in schema else pl.lit(None),
+        "amount": _whole_amount(schema) if "amount" in schema else pl.lit(None),
         "is_converted": pl.lit(False),
         "fault": pl.lit(None),
         **{name: _clean(name) if name in schema else pl.lit(None) for name in _FREE_CODES},
@@ -297,8 +296,7 @@ def _coded(text: pl.Expr, meaning: Mapping[str, str | None], dtype: pl.Enum) -> 
 
 def counted_points(raw: pl.LazyFrame) -> pl.LazyFrame:
     """Points of every line of a typed file as it stands, for the proof: one row per line, 0 where unreadable."""
-    points = _whole_points(raw.collect_schema())
-    return raw.select(points=pl.when(points.abs() <= exact.MOST_POINTS).then(points).otherwise(0))
+    return raw.select(points=_whole_points(raw.collect_schema()).fill_null(0))
 
 
 # ---------------------------------------------------------------- values
@@ -312,34 +310,25 @@ def _absent(schema: pl.Schema) -> list[pl.Expr]:
 
 def _refuse_inexact(schema: pl.Schema) -> None:
     for name, dtype in schema.items():
-        if dtype.is_float():
-            raise Refusal(
-                f"claims, column {name}",
-                f"binary floating point ({dtype})",
-                "DECIMAL or text: money and points must be exact",
-                "store the column as DECIMAL(18,4), DECIMAL(18,2) or text",
-            )
-        if isinstance(dtype, pl.Datetime) and dtype.time_zone:
-            raise Refusal(
-                f"claims, column {name}",
-                f"a time zone ({dtype.time_zone})",
-                "calendar days as written, without a time zone",
-                "store local time without a zone",
-            )
+        if name not in ("row_number", "broken"):
+            refuse_type(f"claims, column {name}", dtype, _MEANT.get(name, TEXTUAL))
 
 
 def _texts(schema: pl.Schema) -> list[str]:
-    typed = (pl.Decimal, pl.Datetime, pl.Date)
+    typed: dict[str, tuple[type[pl.DataType], ...]] = {
+        **dict.fromkeys(("points", "amount"), (pl.Decimal,)),
+        **dict.fromkeys(_MOMENTS, (pl.Datetime, pl.Date)),
+    }
     return [
         field.name
         for field in CLAIM_FIELDS
-        if field.name != "person_id" and not isinstance(schema.get(field.name), typed)
+        if field.name != "person_id" and not isinstance(schema.get(field.name), typed.get(field.name, ()))
     ]
 
 
-def _clean(name: str) -> pl.Expr:
+def _clean(name: str, dtype: pl.DataType | None = None) -> pl.Expr:
     """Trimmed text; `null` and empty mean missing."""
-    text = pl.col(name).cast(pl.String).str.strip_chars()
+    text = as_text(pl.col(name), dtype).str.strip_chars()
     return pl.when((text != "") & (text != "null")).then(text).alias(name)
 
 
@@ -373,15 +362,17 @@ def _written_number(name: str, decimals: int, most: int) -> dict[str, pl.Expr]:
 
 def _decimal_number(name: str, scale: int, decimals: int, most: int) -> dict[str, pl.Expr]:
     stored = pl.col(name).to_physical().cast(pl.Int128)
-    finer = 10 ** max(scale - decimals, 0)
-    units = stored // finer * 10 ** max(decimals - scale, 0)
-    is_exact = stored % finer == 0
-    is_small = units.abs() <= most
+    finer, coarser = 10 ** max(scale - decimals, 0), 10 ** max(decimals - scale, 0)
+    is_exact = stored % finer == 0 if finer > 1 else pl.lit(True)
+    is_small = (
+        stored.abs() <= most * finer // coarser
+    )  # compared before it is scaled, so that nothing can wrap
+    units = pl.when(is_exact & is_small).then(stored) // finer * coarser
     return {
         f"{name}_is_number": pl.lit(True),
         f"{name}_has_too_many_decimals": ~is_exact,
         f"{name}_is_out_of_range": ~is_small,
-        f"{name}_units": pl.when(is_exact & is_small).then(units).cast(pl.Int64),
+        f"{name}_units": units.cast(pl.Int64),
     }
 
 

@@ -19,6 +19,7 @@ from ..policy import Policy
 from ..terms import REQUIRED_TABLES, SETTLEMENT_FIELDS, SMALL_TABLES
 from . import csv_file
 from .columns import Columns, matched
+from .types import NUMERIC, TEMPORAL, TEXTUAL, as_text, refuse_type
 
 KEYS = {
     "institutions": ("institution_id",),
@@ -27,6 +28,11 @@ KEYS = {
     "point_values": ("month", "zone", "point_class"),
     "budgets": ("month", "zone", "point_class"),
     "assessments": ("institution_id", "year"),
+}
+_MEANT = {
+    **dict.fromkeys(("start_date", "end_date", "occurred_on", "month", "settled_at"), TEMPORAL),
+    **dict.fromkeys(("approved_points", "amount", "point_value", "budget", "score"), NUMERIC),
+    **dict.fromkeys(("longitude", "latitude"), NUMERIC),
 }
 _TARGETED = ("department_suspended", "department_resumed", "physician_suspended", "physician_resumed")
 _LINE = "line_in_file"
@@ -55,7 +61,7 @@ def text_table(path: Path, name: str, fields: str, encoding: str | None) -> tupl
     if path.suffix == ".parquet":
         raw, header, decided = _parquet(path, name), None, "parquet"
         found = matched(raw.columns, contract, name)
-        frame = raw.select(_as_text(raw, column, alias) for alias, column in found.header_of.items())
+        frame = raw.select(_as_text(raw, column, alias, name) for alias, column in found.header_of.items())
         frame = frame.with_row_index(_LINE, offset=1).with_columns(broken=pl.lit(None, dtype=pl.String))
     else:
         header = csv_file.open_csv(path, name, encoding)
@@ -97,18 +103,14 @@ def unreadable_parquet(name: str, error: Exception) -> Refusal:
     )
 
 
-def _as_text(frame: pl.DataFrame, column: str, alias: str) -> pl.Expr:
+def _as_text(frame: pl.DataFrame, column: str, alias: str, name: str) -> pl.Expr:
     dtype = frame.schema[column]
-    if dtype.is_float() and alias not in ("longitude", "latitude"):
-        raise Refusal(
-            f"column {column}",
-            f"binary floating point ({dtype})",
-            "DECIMAL or text",
-            "store it as DECIMAL or text",
-        )
+    if alias in ("longitude", "latitude") and dtype.is_float():
+        return pl.col(column).cast(pl.String).alias(alias)  # degrees: nothing is paid by them
+    refuse_type(f"{name}, column {column}", dtype, _MEANT.get(alias, TEXTUAL))
     if isinstance(dtype, pl.Date) and alias == "month":
         return pl.col(column).dt.strftime("%Y-%m").alias(alias)
-    return pl.col(column).cast(pl.String).alias(alias)
+    return as_text(pl.col(column), dtype).alias(alias)
 
 
 def cleaned(name: str) -> pl.Expr:

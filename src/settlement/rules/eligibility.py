@@ -52,6 +52,7 @@ def profiled(lines: pl.LazyFrame, relevant: Relevant, rank: pl.Expr) -> pl.LazyF
     Adds:  the columns of PROFILE, in place of those they reduce, as small whole numbers (Enum) where they are codes:
            the day of service at most the institution's last change; the day of settlement null where no threshold
            can apply; null for codes that no rule can turn on (a disease only of special-outpatient lines).
+    Source: rules 4, 5.
     """
     codes = pl.Enum(relevant.institutions["institution_id"])  # an Enum takes no code twice: the join is m:1
     institutions = relevant.institutions.with_columns(pl.col("institution_id").cast(codes)).lazy()
@@ -146,6 +147,7 @@ def _as_of(profiles: pl.DataFrame, spans: pl.DataFrame, by: dict[str, str], flag
 
 
 def is_in_force() -> pl.Expr:
+    """An agreement is in force on the day of service (D 13, D 41)."""
     return pl.col("agreement_id").is_not_null()
 
 
@@ -155,6 +157,7 @@ def is_paid_without_agreement() -> pl.Expr:
 
 
 def lacks_agreement(reason: UnpaidReason) -> pl.Expr:
+    """No agreement, for this reason, and no emergency that needs none (D 34, D 43)."""
     return ~is_in_force() & ~pl.col("is_emergency") & (pl.col("lack") == reason.value)
 
 

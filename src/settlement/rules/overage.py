@@ -28,7 +28,7 @@ def payable(eligible: pl.Expr, threshold: pl.Expr, overage: Overage) -> pl.Expr:
 
     >>> from decimal import Decimal
     >>> frame = pl.DataFrame({"x": [408743299, 408743300, 408743301]})
-    >>> frame.select(payable(pl.col("x"), pl.lit(408743300), Overage()))["x"].to_list()
+    >>> frame.select(paid=payable(pl.col("x"), pl.lit(408743300), Overage()))["paid"].to_list()
     [408743299, 408743300, 408743300]
     """
     slices = [*((tier.up_to, tier.paid_share) for tier in overage.tiers), (None, overage.paid_share)]
@@ -75,6 +75,7 @@ def capped(groups: pl.DataFrame, overage: Overage) -> pl.DataFrame:
 
     Rows:  one per group. Needs: submitted, eligible, threshold (Int64, 10⁻⁴; threshold null where there is none).
     Adds:  payable, overage, unpaid (Int64, 10⁻⁴, never null).
+    Source: rules 7; T 3(3).
     """
     eligible, threshold = pl.col("eligible"), pl.col("threshold")
     over = pl.when(exceeds(eligible, threshold)).then(eligible - threshold).otherwise(0)

@@ -57,6 +57,7 @@ def keyed(groups: pl.DataFrame, tables: MoneyTables) -> pl.DataFrame:
 
     Rows:  one per group. Needs: zone, point_class.
     Adds:  key_zone (String; null where there is no row).
+    Source: rules 8.1.
     """
     rows = [table.select(_KEY) for table in (tables.point_values, tables.budgets) if table is not None]
     keys = pl.concat(rows).unique() if rows else pl.DataFrame(schema=dict.fromkeys(_KEY, pl.String))
@@ -71,7 +72,7 @@ def keyed(groups: pl.DataFrame, tables: MoneyTables) -> pl.DataFrame:
 
 
 def refuse_unpriced(keyed_groups: pl.DataFrame, month: date) -> None:
-    """A group with payable points ≠ 0 and no key is refused; one that is paid nothing needs none."""
+    """A group with payable points ≠ 0 and no key is refused; one that is paid nothing needs none (rules 8.1)."""
     unpriced = keyed_groups.filter(pl.col("key_zone").is_null() & (pl.col("payable") != 0))
     if unpriced.is_empty():
         return
@@ -90,6 +91,7 @@ def pools(keyed_groups: pl.DataFrame, budgets: pl.DataFrame) -> pl.DataFrame:
     Rows:  one per budget row of the month, also without groups.
     Needs: groups: key_zone, point_class, payable; budgets: zone, point_class, budget (fen).
     Adds:  pool_points (10⁻⁴), point_value (10⁻⁶ yuan; 0 without positive points).
+    Source: rules 8.1.
     """
     drawn = keyed_groups.group_by(zone="key_zone", point_class="point_class").agg(
         pool_points=pl.col("payable").sum()

@@ -35,6 +35,7 @@ def by_kind(deductions: pl.DataFrame) -> pl.DataFrame:
 
     Rows:  one per settling institution with a deduction. Needs: settling_id, kind, amount (fen).
     Adds:  disallowed, penalty, recovery, prepayment (Int64, fen, never null).
+    Source: rules 8.2; D 32, D 33, D 38.
     """
     return deductions.group_by("settling_id").agg(
         pl.col("amount").filter(pl.col("kind") == kind).sum().alias(kind) for kind in DEDUCTION_KINDS
@@ -42,7 +43,7 @@ def by_kind(deductions: pl.DataFrame) -> pl.DataFrame:
 
 
 def deposit(gross: pl.Expr, rate: Decimal) -> pl.Expr:
-    """质量保证金: gross × rate, half-up to the fen, only of a positive gross."""
+    """质量保证金: gross × rate, half-up to the fen, only of a positive gross (rules 8.2; D 36)."""
     return pl.when(gross > 0).then(exact.coarsely(exact.times(gross, rate))).otherwise(0)
 
 
@@ -60,6 +61,7 @@ def stated(
            adjustment; balances: settling_id, brought_forward (all Int64, fen).
     Adds:  gross, deposit, one column per kind of deduction, adjustment, brought_forward, net_payable (>= 0),
            carried_forward (<= 0); Int64, fen, never null.
+    Source: rules 8.2.
     """
     gross = groups.group_by("settling_id").agg(gross=pl.col("amount").sum())
     parts = [gross, by_kind(deductions), adjustments, balances]

@@ -28,7 +28,7 @@ _ACTS = {"resumed": _RESUME, "terminated": _TERMINATE, "fraud": _TERMINATE, "sus
 
 
 def months_later(day: date, months: int) -> date:
-    """The same day of the month so many months later, clipped to that month's length.
+    """The same day of the month so many months later, clipped to that month's length (rules 3.4).
 
     >>> months_later(date(2025, 8, 31), 6)
     datetime.date(2026, 2, 28)
@@ -40,7 +40,7 @@ def months_later(day: date, months: int) -> date:
 
 
 def day_after(day: date) -> date:
-    """The next day; an agreement without end is often written with the last day there is."""
+    """The next day; an agreement without end is often written with the last day there is (D 41)."""
     return day if day == date.max else day + _ONE_DAY
 
 
@@ -503,7 +503,7 @@ FINDINGS = {
 def registry(
     institutions: pl.DataFrame, agreements: pl.DataFrame, events: pl.DataFrame, policy: Policy
 ) -> Registry:
-    """Timelines of all settling institutions. Agreements of an institution that settles under another play no part."""
+    """Timelines of all settling institutions; agreements of those that settle under another play no part (rules 3)."""
     settling_of = {
         row["institution_id"]: row["settles_under"] or row["institution_id"]
         for row in institutions.iter_rows(named=True)
