@@ -65,6 +65,11 @@ def narrow(wide: pl.Expr) -> pl.Expr:
     return wide.cast(pl.Int64, strict=True)
 
 
+def summed(whole: pl.Expr) -> pl.Expr:
+    """Sum of a column in a group (Int64). Raises where it does not fit; polars' own 64-bit sum would wrap."""
+    return narrow(whole.cast(pl.Int128).sum())
+
+
 def finely(whole: pl.Expr) -> pl.Expr:
     """Whole units → units 10⁻⁹ finer, wide enough for one more factor of 10⁹."""
     fine: pl.Expr = whole.cast(pl.Int128) * FINE

@@ -505,7 +505,7 @@ def _relief(work: Work) -> pl.DataFrame:
     """Approved extra points of the month, summed up per institution and class, in 10⁻⁴ (D 37)."""
     relief = work.batch.tables["relief"].filter(pl.col("month") == work.batch.first_day)
     return relief.group_by(settling_id="institution_id", point_class="point_class").agg(
-        relief=schemas.decimal_units("approved_points", 2, exact.POINT_DECIMALS).sum()
+        relief=exact.summed(schemas.decimal_units("approved_points", 2, exact.POINT_DECIMALS))
     )
 
 

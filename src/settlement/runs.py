@@ -131,8 +131,10 @@ def _settled(order: Order, ledger: Ledger | None, progress: Progress) -> Report:
         settlement = settle(batch, order.policy, progress, carried)
         progress("proofs")
         proven = proofs(batch, settlement)
-    except pl.exceptions.PolarsError:
+    except pl.exceptions.PolarsError as error:
         batch.refuse_damaged_files()
+        if isinstance(error, pl.exceptions.InvalidOperationError) and "conversion from `i128`" in str(error):
+            raise _too_large() from error
         raise
     finally:
         batch.close()
@@ -174,6 +176,15 @@ def _balances(ledger: Ledger, month: date) -> pl.DataFrame:
         )
         .sort("settling_id")
         .collect()
+    )
+
+
+def _too_large() -> Refusal:
+    return Refusal(
+        "batch, sums",
+        "a sum or product of points or money that does not fit 64 bits",
+        "figures below 922 trillion points and 92 quadrillion yuan",
+        "look for mistyped amounts in the small tables",
     )
 
 

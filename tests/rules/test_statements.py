@@ -303,7 +303,6 @@ def test_deductions_that_do_not_fit_raise(penalties: str, carried_forward: str) 
     assert carried_after(int(penalties)) == carried_forward
 
 
-@pytest.mark.xfail(strict=True, reason="by_kind() sums in 64 bits and wraps; reported")
 @pytest.mark.parametrize("penalties", [18, 19, 37])
 def test_deductions_that_leave_sixty_four_bits_raise_instead_of_wrapping(penalties: int) -> None:
     """Design 4: 2⁶⁴ fen are 18.4 of them: never a payment or a small balance out of nowhere."""

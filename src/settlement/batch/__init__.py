@@ -281,8 +281,13 @@ class _Reader:
         )
         try:
             self._stage_parquet(raw, place, found)
-        except pl.exceptions.PolarsError:
+        except pl.exceptions.PolarsError as error:
             refuse_damaged(paths, self.folder)
+            if pl.Binary in raw.collect_schema().values():
+                names = ", ".join(self._name(path) for path in paths)
+                raise Refusal(
+                    names, "bytes that are not UTF-8 text", "text", "store the column as text"
+                ) from error
             raise
 
     def _stage_parquet(self, raw: pl.LazyFrame, place: int, found: Columns) -> None:

@@ -94,7 +94,7 @@ def pools(keyed_groups: pl.DataFrame, budgets: pl.DataFrame) -> pl.DataFrame:
     Source: rules 8.1.
     """
     drawn = keyed_groups.group_by(zone="key_zone", point_class="point_class").agg(
-        pool_points=pl.col("payable").sum()
+        pool_points=exact.summed(pl.col("payable"))
     )
     pool = pl.col("pool_points")
     return (
@@ -139,7 +139,9 @@ def priced(groups: pl.DataFrame, tables: MoneyTables, month: date) -> tuple[pl.D
     amounts = with_values.with_columns(
         amount=exact.amount_of_points(pl.col("payable"), pl.col("point_value").fill_null(0))
     )
-    paid = amounts.group_by(zone="key_zone", point_class="point_class").agg(paid=pl.col("amount").sum())
+    paid = amounts.group_by(zone="key_zone", point_class="point_class").agg(
+        paid=exact.summed(pl.col("amount"))
+    )
     remainders = budgets.join(paid, on=_KEY, how="left", validate="1:1").with_columns(
         remainder=pl.col("budget") - pl.col("paid").fill_null(0)
     )

@@ -38,7 +38,7 @@ def by_kind(deductions: pl.DataFrame) -> pl.DataFrame:
     Source: rules 8.2; D 32, D 33, D 38.
     """
     return deductions.group_by("settling_id").agg(
-        pl.col("amount").filter(pl.col("kind") == kind).sum().alias(kind) for kind in DEDUCTION_KINDS
+        exact.summed(pl.col("amount").filter(pl.col("kind") == kind)).alias(kind) for kind in DEDUCTION_KINDS
     )
 
 
@@ -63,19 +63,16 @@ def stated(
            carried_forward (<= 0); Int64, fen, never null.
     Source: rules 8.2.
     """
-    gross = groups.group_by("settling_id").agg(gross=pl.col("amount").sum())
+    gross = groups.group_by("settling_id").agg(gross=exact.summed(pl.col("amount")))
     parts = [gross, by_kind(deductions), adjustments, balances]
     everyone = pl.concat([part.select("settling_id") for part in parts]).unique().sort("settling_id")
     for part in parts:
         everyone = everyone.join(part, on="settling_id", how="left", validate="1:1")
     filled = everyone.with_columns(pl.exclude("settling_id").fill_null(0))
     with_deposit = filled.with_columns(deposit=deposit(pl.col("gross"), deposit_rate))
-    net = (
-        pl.col("gross")
-        - pl.sum_horizontal("deposit", *DEDUCTION_KINDS)
-        + pl.col("adjustment")
-        + pl.col("brought_forward")
-    )
+    wide = [pl.col(name).cast(pl.Int128) for name in ("gross", "adjustment", "brought_forward")]
+    less = [pl.col(name).cast(pl.Int128) for name in ("deposit", *DEDUCTION_KINDS)]
+    net = exact.narrow(pl.sum_horizontal(wide) - pl.sum_horizontal(less))
     return with_deposit.with_columns(
         net_payable=pl.max_horizontal(net, pl.lit(0)), carried_forward=pl.min_horizontal(net, pl.lit(0))
     )

@@ -172,7 +172,7 @@ def with_thresholds(
         with_table.join(days_in_force, on=["settling_id", "regime"], how="left", validate="m:1")
         .join(relief, on=["settling_id", "point_class"], how="left", validate="m:1")
         .with_columns(
-            threshold=in_force + pl.col("relief").fill_null(0),
+            threshold=exact.narrow(in_force.cast(pl.Int128) + pl.col("relief").fill_null(0)),
             threshold_clause=pl.coalesce("threshold_clause", "own_clause"),
         )
         .drop("own_threshold", "own_clause", "days_in_force", "relief"),
