@@ -283,10 +283,11 @@ class _Reader:
             self._stage_parquet(raw, place, found)
         except pl.exceptions.PolarsError as error:
             refuse_damaged(paths, self.folder)
-            if pl.Binary in raw.collect_schema().values():
-                names = ", ".join(self._name(path) for path in paths)
+            binary = [name for name, dtype in raw.collect_schema().items() if dtype == pl.Binary]
+            if binary:
+                where = f"{self._name(paths[0])}, column {', '.join(binary)}"
                 raise Refusal(
-                    names, "bytes that are not UTF-8 text", "text", "store the column as text"
+                    where, "bytes that are not UTF-8", "text", "store the column as text"
                 ) from error
             raise
 
