@@ -165,7 +165,8 @@ def profile(work: Work) -> None:
     work.keys = coded.select("profile", *PROFILE)
     work.profiles = coded.with_columns(pl.col(pl.Enum).cast(pl.String))
     _refuse_unconverted(work)
-    exact.refuse_sums_beyond_bounds(work.batch.lines_in, _most(work.profiles))
+    for lines, most in _largest_sum(work.profiles):
+        exact.refuse_sums_beyond_bounds(lines, most)
 
 
 def judge(work: Work) -> None:
@@ -397,9 +398,10 @@ def _total(frame: pl.DataFrame, column: str) -> int:
     return int(frame[column].sum())
 
 
-def _most(profiles: pl.DataFrame) -> int:
-    most = profiles["most_points"].max()
-    return most if isinstance(most, int) else 0
+def _largest_sum(profiles: pl.DataFrame) -> list[tuple[int, int]]:
+    """Lines and largest line (10⁻⁴) of the profile whose 64-bit sum could be the largest."""
+    bound = pl.col("line_count").cast(pl.Int128) * pl.col("most_points")
+    return profiles.sort(bound).tail(1).select("line_count", pl.col("most_points").fill_null(0)).rows()
 
 
 def _profiled(work: Work, lines: pl.LazyFrame) -> pl.LazyFrame:

@@ -170,6 +170,42 @@ def test_physician_suspended_by_the_submitting_or_the_settling_institution() -> 
     )
 
 
+def test_what_happens_on_the_last_day_of_the_month_counts_for_that_day() -> None:
+    """Rules 4: each fault begins on 31 March."""
+    names = ("centre", "other", "third", "clinic", "hospice")
+    month = check(
+        """
+        institution | serviced   | department | physician | settled    | result
+        centre      | 2026-03-30 | D01        | DR1       | 2026-03-31 | eligible
+        centre      | 2026-03-31 | D01        | DR1       | 2026-03-31 | suspended
+        other       | 2026-03-30 | D01        | DR1       | 2026-03-31 | eligible
+        other       | 2026-03-31 | D01        | DR1       | 2026-03-31 | terminated
+        third       | 2026-03-30 | D01        | DR1       | 2026-03-31 | eligible
+        third       | 2026-03-31 | D01        | DR1       | 2026-03-31 | department_suspended
+        clinic      | 2026-03-30 | D01        | DR1       | 2026-03-31 | eligible
+        clinic      | 2026-03-31 | D01        | DR1       | 2026-03-31 | physician_suspended
+        hospice     | 2026-03-30 | D01        | DR1       | 2026-03-31 | no_agreement
+        hospice     | 2026-03-31 | D01        | DR1       | 2026-03-31 | eligible
+        """,
+        "agreement | institution | designation | from\n"
+        + "\n".join(f"{name} | {name} | coaching | 2025-10-01" for name in names[:-1])
+        + "\nhospice | hospice | coaching | 2026-03-31",
+        """
+        institution | day        | event                | target
+        centre      | 2026-03-31 | suspended            |
+        other       | 2026-03-31 | terminated           |
+        third       | 2026-03-31 | department_suspended | D01
+        clinic      | 2026-03-31 | physician_suspended  | DR1
+        """,
+        "institution\n" + "\n".join(names),
+    )
+    assert month.rows("findings", "finding", "occurred_on", "institution_id")[0] == (
+        "billed_while_suspended",
+        "2026-03-31",
+        "centre",
+    )
+
+
 def test_a_department_and_a_physician_of_one_code_are_not_mixed_up() -> None:
     """D 45: department X1 is suspended, physician X2 is."""
     check(

@@ -174,7 +174,7 @@ TIERS = st.lists(
     st.tuples(st.integers(1, 3 * 10**9), st.integers(0, 10**9)), max_size=3, unique_by=lambda tier: tier[0]
 )
 COARSE_TIERS = st.lists(
-    st.tuples(st.sampled_from([10**8, 25 * 10**7, 10**9]), st.sampled_from([0, 25 * 10**7, 10**9])),
+    st.tuples(st.sampled_from([10**8, 10**9, 25 * 10**8]), st.sampled_from([0, 25 * 10**7, 10**9])),
     max_size=2,
     unique_by=lambda tier: tier[0],
 )
@@ -244,18 +244,36 @@ def test_daily_points_of_groups_with_a_threshold() -> None:
     """Data 3: per day of settlement, not of service; groups without a threshold have none."""
     month = settle(
         """
-        claim | points | charge | insurance | settled    | serviced
-        1     | 60     | 05     | 310       | 2026-03-05 | 2026-03-01
-        2     | 50     | 05     | 310       | 2026-03-05 | 2026-03-05
-        3     | 30     | 05     | 390       | 2026-03-05 | 2026-03-05
-        4     | 20     | 05     | 310       | 2026-03-07 | 2026-03-05
-        5     | 20     | 10     | 310       | 2026-03-07 | 2026-03-05
-        """
+        claim | institution | points | charge | insurance | settled    | serviced
+        1     | centre      | 60     | 05     | 310       | 2026-03-05 | 2026-03-01
+        2     | centre      | 50     | 05     | 310       | 2026-03-05 | 2026-03-05
+        3     | centre      | 30     | 05     | 390       | 2026-03-05 | 2026-03-05
+        4     | centre      | 20     | 05     | 310       | 2026-03-07 | 2026-03-05
+        5     | centre      | 20     | 10     | 310       | 2026-03-07 | 2026-03-05
+        6     | centre      | 20     | 05     | 310       | 2026-03-30 | 2026-03-21
+        7     | other       | 80     | 05     | 310       | 2026-03-06 | 2026-03-05
+        8     | third       | 80     | 05     | 310       | 2026-03-06 | 2026-03-05
+        """,
+        institutions="institution\ncentre\nother\nthird",
+        agreements="""
+        agreement | institution | designation | from       | to
+        A1        | centre      | coaching    | 2025-10-01 | 2026-03-20
+        A2        | centre      | ordinary    | 2026-03-21 | 2026-12-31
+        B1        | other       | ordinary    | 2025-10-01 | 2026-12-31
+        C1        | third       | ordinary    | 2025-10-01 | 2026-12-31
+        """,
+        under=policy(
+            institution_thresholds="""
+            institution | from       | point_class | threshold
+            other       | 2026-01-01 | service     | 70.00
+            """
+        ),
     )
-    columns = ("point_class", "day", "line_count", "submitted_points", "eligible_points")
+    columns = ("institution_id", "regime", "day", "line_count", "submitted_points", "eligible_points")
     assert month.rows("daily_points", *columns) == [
-        ("service", "2026-03-05", "3", "140.0000", "110.0000"),
-        ("service", "2026-03-07", "1", "20.0000", "20.0000"),
+        ("centre", "coaching", "2026-03-05", "3", "140.0000", "110.0000"),
+        ("centre", "coaching", "2026-03-07", "1", "20.0000", "20.0000"),
+        ("other", "ordinary", "2026-03-06", "1", "80.0000", "80.0000"),
     ]
 
 
@@ -379,6 +397,22 @@ def test_slices_of_overage_are_attributed_line_by_line() -> None:
     )
 
 
+def test_slices_of_overage_over_several_days() -> None:
+    """(7): half from 100 to 110, a quarter up to 150, nothing beyond; one line a day."""
+    check(
+        """
+        claim | settled    | points | paid
+        1     | 2026-03-01 | 105    | 102.5000
+        2     | 2026-03-02 | 10     | 3.7500
+        3     | 2026-03-03 | 20     | 5.0000
+        4     | 2026-03-04 | 20     | 3.7500
+        5     | 2026-03-05 | 10     | 0.0000
+        6     | 2026-03-06 | -20    | -1.2500
+        """,
+        under=policy(tiers=[("1.10", "0.5"), ("1.50", "0.25")]),
+    )
+
+
 # ---------------------------------------------------------------- ties: the canonical order
 
 
@@ -409,12 +443,22 @@ def test_ties_are_broken_by_claim_then_line(earlier: str, later: str, why: str) 
         assert loser == [("same" if same else later, later if same else "1", "0.0000")], why
 
 
-def test_the_last_tie_is_broken_by_the_submitting_institution() -> None:
+@pytest.mark.parametrize(
+    *cases("""
+    first   | its_line | second  | its_line_too | loser
+    centre  | 1        | station | 1            | station
+    station | 1        | centre  | 1            | station
+    centre  | 2        | station | 1            | centre
+    centre  | 1        | station | 2            | station
+    """)
+)
+def test_the_last_tie_is_broken_by_the_submitting_institution(
+    first: str, its_line: str, second: str, its_line_too: str, loser: str
+) -> None:
     """(7): settled_at, claim_id, line_id, submitting institution_id; the centre's code is the smaller."""
-    for order in ("station\ncentre", "centre\nstation"):
-        rows = "\n".join(f"{name} | 1 | 1 | 70" for name in order.split())
-        month = settle(f"institution | claim | line | points\n{rows}", institutions=CENTRE_AND_STATION)
-        assert month.rows("unpaid_lines", "submitted_by", "payable_points") == [("station", "30.0000")]
+    rows = f"{first} | 1 | {its_line} | 70\n{second} | 1 | {its_line_too} | 70"
+    month = settle(f"institution | claim | line | points\n{rows}", institutions=CENTRE_AND_STATION)
+    assert month.rows("unpaid_lines", "submitted_by", "payable_points") == [(loser, "30.0000")]
 
 
 def test_the_moment_of_settlement_comes_before_the_claim() -> None:
@@ -461,6 +505,19 @@ def test_pro_rata_at_its_edges(first: str, second: str, paid_first: str, paid_se
     """(7): P = S or S = 0: each line is paid in full."""
     lines = f"claim | points | paid\n1 | {first} | {paid_first}\n2 | {second} | {paid_second}"
     check(lines, under=policy(attribution="pro_rata"))
+
+
+def test_pro_rata_pays_days_after_the_threshold_was_passed_too() -> None:
+    """(7): P = 100, S = 200: every line is paid half, the reversal as well."""
+    check(
+        """
+        claim | settled    | points | paid
+        1     | 2026-03-01 | 150    | 75.0000
+        2     | 2026-03-02 | 60     | 30.0000
+        3     | 2026-03-03 | -10    | -5.0000
+        """,
+        under=policy(attribution="pro_rata"),
+    )
 
 
 def test_pro_rata_of_a_threshold_of_zero_pays_nothing() -> None:
@@ -566,7 +623,7 @@ LINE = st.tuples(
     st.integers(0, 2),  # rank
     st.integers(0, 2),  # moment of the day
     st.sampled_from(["1", "10", "9", "é"]),  # claim
-    st.integers(-40, 60) | st.just(0),  # points
+    st.integers(-40, 60) | st.integers(1, 40),  # points
     st.sampled_from([None, None, None, "suspended"]),  # reason
 )
 
@@ -574,7 +631,7 @@ LINE = st.tuples(
 @settings(REPEATABLE, max_examples=400)
 @given(
     drawn=st.lists(LINE, min_size=1, max_size=14),
-    thresholds=st.tuples(*[st.none() | st.integers(0, 150)] * 2),
+    thresholds=st.tuples(*[st.none() | st.integers(0, 25) | st.integers(0, 60) | st.integers(0, 150)] * 2),
     share=st.sampled_from([0, 0, 0, 333333333, 10**9]),
     tiers=COARSE_TIERS,
     attribution=st.sampled_from(["chronological", "pro_rata", "priority"]),

@@ -669,6 +669,7 @@ def coaching(known: timeline.Registry) -> dict[str, str]:
     2025-06-15 | 12     | 2026-06-14
     2025-06-15 | 13     | 2026-07-14
     2025-06-15 | 120    | 2035-06-14
+    9999-03-01 | 6      | 9999-08-31
     """)
 )
 def test_the_last_day_of_the_coaching_period_is_clipped_to_the_month(
@@ -1213,6 +1214,17 @@ def test_days_of_the_month_in_force(
         )
         days = dict(known.days_in_force(march()).select("regime", "days_in_force").iter_rows())
         assert days == {"coaching": int(coaching), "ordinary": int(ordinary)}
+
+
+def test_days_under_a_coaching_agreement_that_is_no_coaching_year_count_as_ordinary() -> None:
+    """T 3(7) (3.6, 6.5): the period 1 September to 28 February is over when A2 starts."""
+    known = registry("""
+        agreement | from       | to         | designation
+        A1        | 2025-09-01 | 2026-02-28 | coaching
+        A2        | 2026-03-02 | 2027-02-28 | coaching
+    """)
+    days = dict(known.days_in_force(march()).select("regime", "days_in_force").iter_rows())
+    assert days == {"coaching": 0, "ordinary": 30}
 
 
 # ---------------------------------------------------------------- spans are complete

@@ -62,10 +62,14 @@ def totals(profiles: pl.DataFrame) -> pl.DataFrame:
         .agg(
             pl.col("coaching_year").max(),
             pl.col("line_count").sum().cast(pl.Int64),
-            submitted=points.sum(),
-            ineligible=points.filter(~is_eligible).sum(),
+            *(exact.summed(pl.col(name)) for name in ("positive_points", "negative_points")),
+            submitted=exact.summed(points),
+            ineligible=exact.summed(points.filter(~is_eligible)),
         )
         .with_columns(eligible=pl.col("submitted") - pl.col("ineligible"))
+        .drop(
+            "positive_points", "negative_points"
+        )  # summed all the same: if they fit, so does every running total
         .sort(GROUP)
     )
 
