@@ -53,13 +53,13 @@ def test_the_session_shows_what_the_program_prints(place: int, outputs: list[str
 
 def test_the_python_example_runs(outputs: list[str], tmp_path: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    made = subprocess.run([*PROGRAM, "demo", "demo"], cwd=tmp_path, capture_output=True, check=False)
+    made = subprocess.run([*PROGRAM, "demo", "trial"], cwd=tmp_path, capture_output=True, check=False)
     assert made.returncode == 0
     run = subprocess.run(
         [sys.executable, "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("shape: (71, 17)")
+    assert run.stdout.startswith("shape: (71, 3)")
 
 
 def test_files_that_the_readme_links_to_exist() -> None:

@@ -309,6 +309,9 @@ def thresholds_show(
     print(
         f"{loaded.title} ({loaded.id}, {loaded.status}, {loaded.effective_from} … {loaded.effective_to or ''})"
     )
+    if not rows:
+        print(f"no threshold row in force in {month}" if loaded.thresholds else "this policy caps nothing")
+        return
     import polars as pl
 
     _print_frame(
@@ -438,7 +441,7 @@ def _show(report: Report) -> None:
     from .summary import summary
 
     console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, soft_wrap=False)
-    for part in summary(report):
+    for part in summary(report, console.width):
         console.print(part)
         console.print()
 

@@ -29,10 +29,15 @@ class RejectRule(Code):
     UNDECODABLE = "undecodable", "the row is not text in the file's encoding", "编码错误", "data 1"
     RAGGED_ROW = "ragged_row", "the row has more or fewer cells than the header", "列数不符", "data 1"
     MISSING_VALUE = "missing_value", "a required cell is empty", "缺少必填值", "data 1"
-    BAD_NUMBER = "bad_number", "a number is not written as [+-]digits[.digits]", "数字格式错误", "data 1"
+    BAD_NUMBER = (
+        "bad_number",
+        "a number is not written like 1234.50, without thousands separators",
+        "数字格式错误",
+        "data 1",
+    )
     BAD_DATETIME = (
         "bad_datetime",
-        "a date or time does not exist or is written otherwise",
+        "no such day or time, or not written like 2026-03-05 09:30:00",
         "时间错误",
         "data 1",
     )

@@ -18,17 +18,20 @@ from .reasons import RejectRule, UnpaidReason
 from .runs import Report
 from .terms import CHINESE
 
+_WIDE = 120  # columns that the widest table needs
 _LONGEST = 12  # rows of a list before "and n more"
 
 
-def summary(report: Report) -> Iterator[RenderableType]:
-    """The parts of the summary, top to bottom."""
+def summary(report: Report, width: int) -> Iterator[RenderableType]:
+    """The parts of the summary, top to bottom, for a terminal of this width."""
     yield _title(report)
     yield _lines(report)
+    if _is_suspicious(report):
+        yield _warning(report)
     if report.counts["lines_rejected"]:
         yield _rejected(report)
     yield _zones(report)
-    yield _over_threshold(report)
+    yield _over_threshold(report, is_narrow=width < _WIDE)
     yield _unpaid_by_reason(report)
     if not report.settlement.statements.is_empty():
         yield _money(report)
@@ -55,7 +58,9 @@ def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     for column in columns:
         is_text = column.startswith("<")
-        table.add_column(column.lstrip("<"), justify="left" if is_text else "right", overflow="fold")
+        table.add_column(
+            column.lstrip("<"), justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text
+        )
     return table
 
 
@@ -82,7 +87,7 @@ def _lines(report: Report) -> Table:
 
 
 def _rejected(report: Report) -> Table:
-    table = _table("Rejected 剔除", "lines", "<rule", "<meaning", "<first seen")
+    table = _table("Rejected 剔除", "lines", "<rule", "<meaning", "<first seen: file, data row")
     by_rule = (
         report.settlement.rejected_lines.group_by("rule", maintain_order=True)
         .agg(pl.len(), pl.col("source").first(), pl.col("row_number").first())
@@ -121,37 +126,47 @@ def _word(code: str | None) -> str:
     return "-" if code is None else f"{code} {CHINESE.get(code, '')}".strip()
 
 
-def _over_threshold(report: Report) -> RenderableType:
+def _over_threshold(report: Report, *, is_narrow: bool) -> RenderableType:
     over = _with_names(
         report, report.settlement.settlements.filter(pl.col("overage_points") > 0), "overage_points"
     )
     if over.is_empty():
         return Text("No institution is over its threshold 无机构超出阈值")
+    columns = {
+        "institution_id": "<institution 机构",
+        "name": "<name 名称",
+        "zone": "<zone 区域",
+        "point_class": "<class 类别",
+        "eligible_points": "eligible 可结算",
+        "threshold_points": "threshold 阈值",
+        "overage_points": "overage 超出",
+        "unpaid_points": "unpaid 未支付",
+    }
+    shown = [name for name in columns if not (is_narrow and name in ("name", "zone", "eligible_points"))]
+    institutions = over["institution_id"].n_unique()
     table = _table(
-        f"Over the threshold 超出阈值: {over['institution_id'].n_unique()} institution(s)",
-        *(
-            "<institution 机构",
-            "<name 名称",
-            "<zone",
-            "<class",
-            "eligible 可结算",
-            "threshold 阈值",
-            "overage 超出",
-            "unpaid",
-        ),
+        f"Over the threshold 超出阈值: {institutions} institution(s)", *(columns[name] for name in shown)
     )
-    columns = (
-        "institution_id",
-        "name",
-        "zone",
-        "point_class",
-        "eligible_points",
-        "threshold_points",
-        "overage_points",
-    )
-    for row in over.select(*columns, "unpaid_points").head(_LONGEST).rows():
+    for row in over.select(shown).head(_LONGEST).rows():
         table.add_row(*_cells(*row))
     return _with_more(table, over.height)
+
+
+def _is_suspicious(report: Report) -> bool:
+    return report.counts["lines_settled"] == 0 or _elsewhere(report) * 2 > report.counts["lines_in"]
+
+
+def _elsewhere(report: Report) -> int:
+    return report.settlement.rejected_lines.filter(pl.col("rule") == RejectRule.OUTSIDE_MONTH.value).height
+
+
+def _warning(report: Report) -> Text:
+    month = f"{report.batch.first_day:%Y-%m}"
+    return Text(
+        f"WARNING 注意: {report.counts['lines_settled']:,} line(s) settled; {_elsewhere(report):,} of "
+        f"{report.counts['lines_in']:,} belong to another month than {month}. Is --month right?",
+        style="bold red",
+    )
 
 
 def _with_names(report: Report, frame: pl.DataFrame, by: str) -> pl.DataFrame:
@@ -174,7 +189,10 @@ def _unpaid_by_reason(report: Report) -> RenderableType:
         .sort("unpaid_points", "reason", descending=[True, False])
     )
     if by_reason.is_empty():
-        return Text("Every line is paid in full 全部支付")
+        settled = report.counts["lines_settled"]
+        return Text(
+            "Every settled line is paid in full 全部支付" if settled else "No line is settled 无结算明细"
+        )
     table = _table("Unpaid lines 未支付明细", "lines", "points", "<reason", "<meaning", "<clause")
     for reason, count, points in by_reason.rows():
         known = UnpaidReason[reason.upper()]
@@ -184,7 +202,9 @@ def _unpaid_by_reason(report: Report) -> RenderableType:
 
 def _money(report: Report) -> Table:
     statements = report.settlement.statements
-    table = _table(f"Statements 拨付单: {statements.height} institution(s), yuan", "<", "yuan 元")
+    due = statements["payment_due"].max()
+    table = _table("Statements 拨付单", f"<{statements.height} institution(s) 机构", "yuan 元")
+    table.caption, table.caption_justify = (f"payment due 付款期限 {due}" if due else None), "left"
     for column, word in (
         ("payable_amount", "gross 应付"),
         ("deposit_withheld", "deposit withheld 质量保证金"),
@@ -220,6 +240,9 @@ def _notes(report: Report) -> Text:
         unused = [*source.columns.passed_over, *source.columns.unknown]
         ignored = f"; ignored columns: {', '.join(unused)}" if unused else ""
         text.append(f"read {source.name} ({source.encoding}){ignored}\n")
+    text.append(f"policy {report.policy.path.name}, SHA-256 {report.policy.sha256[:12]}…\n")
+    for payment_class in _idle_classes(report):
+        text.append(f"no institution is of payment class {payment_class}: its threshold rows stay unused\n")
     readings = report.policy.readings.as_dict()
     text.append("readings 口径: " + ", ".join(f"{key} = {value}" for key, value in readings.items()) + "\n")
     for assumption in report.settlement.assumptions:
@@ -228,3 +251,9 @@ def _notes(report: Report) -> Text:
         f"{len(report.proofs)} proofs hold; results {report.results_sha256[:16]}…; {report.seconds} s"
     )
     return text
+
+
+def _idle_classes(report: Report) -> list[str]:
+    """Payment classes of threshold rows that no institution of the registry has: often a typing error."""
+    known = set(report.batch.tables["institutions"]["payment_class"])
+    return sorted({row.payment_class for row in report.policy.thresholds} - known)

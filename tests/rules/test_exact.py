@@ -332,6 +332,28 @@ def test_a_batch_whose_sums_could_leave_sixty_four_bits_is_refused(
         assert "922337203685477.5807" in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    *cases("""
+    first               | second               | third                | total
+    9223372036854775806 | 1                    | 0                    | 9223372036854775807
+    9223372036854775807 | 1                    | 0                    | raises
+    9223372036854775807 | 1                    | -1                   | 9223372036854775807
+    -9223372036854775807 | -1                  | -1                   | raises
+    9223372036854775807 | 9223372036854775807  | 2                    | raises
+    """)
+)
+def test_a_sum_that_does_not_fit_raises_instead_of_wrapping(
+    first: str, second: str, third: str, total: str
+) -> None:
+    """Design 4: the last row would wrap to 0 in 64 bits."""
+    frame = pl.DataFrame({"a": [int(first), int(second), int(third)]}, schema={"a": pl.Int64})
+    if total == "raises":
+        with pytest.raises(pl.exceptions.PolarsError):
+            frame.select(exact.summed(pl.col("a")))
+    else:
+        assert frame.select(exact.summed(pl.col("a"))).item() == int(total)
+
+
 def test_the_scales_of_points_and_money() -> None:
     """Data 3: points 10⁻⁴, thresholds whole hundredths, money fen, shares 10⁻⁹; a line at most 10 000 000 points."""
     assert (exact.POINT, exact.HUNDREDTH, exact.FEN, exact.FINE) == (10_000, 100, 100, 10**9)

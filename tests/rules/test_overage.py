@@ -240,6 +240,44 @@ def test_group_totals() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    *cases("""
+    first              | second              | eligible
+    900000000000000    | 20000000000000      | 920000000000000.0000
+    900000000000000    | -900000000000000    | 0.0000
+    900000000000000    | 900000000000000     | raises
+    -900000000000000   | -900000000000000    | raises
+    """)
+)
+def test_totals_that_leave_sixty_four_bits_raise_instead_of_wrapping(
+    first: str, second: str, eligible: str
+) -> None:
+    """Design 4: two of 9 · 10¹⁴ points would wrap."""
+    profiles = pl.DataFrame(
+        [
+            {
+                "settling_id": "A",
+                "regime": "coaching",
+                "point_class": "service",
+                "payment_class": "c",
+                "zone": "z",
+                "coaching_year": 2026,
+                "reason": None,
+                "line_count": 1,
+                "positive_points": max(size, 0),
+                "negative_points": min(size, 0),
+            }
+            for size in (units(first), units(second))
+        ],
+        schema_overrides={"reason": pl.String},
+    )
+    if eligible == "raises":
+        with pytest.raises(pl.exceptions.PolarsError):
+            overage.totals(profiles)
+    else:
+        assert points(overage.totals(profiles)["eligible"][0]) == eligible
+
+
 def test_daily_points_of_groups_with_a_threshold() -> None:
     """Data 3: per day of settlement, not of service; groups without a threshold have none."""
     month = settle(

@@ -222,7 +222,11 @@ def _claims_files(folder: Path) -> list[Path]:
         return ways
     files = [path for path in ways[0].iterdir() if path.suffix in (".csv", ".parquet")]
     if not files:
-        raise Refusal(f"{folder.name}/claims", "no file", "*.csv or *.parquet", "add the claim lines")
+        others = ", ".join(sorted(path.name for path in ways[0].iterdir())[:5])
+        found = f"no such file, only {others}" if others else "no file"
+        raise Refusal(
+            f"{folder.name}/claims", found, "*.csv or *.parquet", "save the claim lines as CSV or Parquet"
+        )
     return sorted(files, key=lambda path: path.name.encode())
 
 
