@@ -204,7 +204,7 @@ def _money(report: Report) -> Table:
     statements = report.settlement.statements
     due = statements["payment_due"].max()
     table = _table("Statements 拨付单", f"<{statements.height} institution(s) 机构", "yuan 元")
-    table.caption, table.caption_justify = (f"payment due 付款期限 {due}" if due else None), "left"
+    table.caption, table.caption_justify = (f"payment due 付款期限 {due!s}" if due else None), "left"
     for column, word in (
         ("payable_amount", "gross 应付"),
         ("deposit_withheld", "deposit withheld 质量保证金"),
