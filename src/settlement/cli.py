@@ -451,12 +451,13 @@ def _print_frame(frame: pl.DataFrame) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, caption=f"{frame.height:,} row(s)", caption_justify="left")
+    table = Table(box=None, pad_edge=False)
     for name, dtype in frame.schema.items():
         table.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
     for row in frame.rows():
         table.add_row(*(Text("" if value is None else str(value)) for value in row))
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
+    print(f"{frame.height:,} row(s)")
 
 
 if __name__ == "__main__":
