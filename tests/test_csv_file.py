@@ -117,8 +117,8 @@ def test_a_quoted_cell_may_hold_separators_quotes_and_line_breaks(
         ('a,b\n"1,2\n3,4\n5,6\n', [(1, RAGGED, NONE2), (2, None, ("3", "4")), (3, None, ("5", "6"))]),
         ('a,b\n1,"2\n3,4\n', [(1, RAGGED, NONE2), (2, None, ("3", "4"))]),
         ('a,b\n3,4\n1,"2', [(1, None, ("3", "4")), (2, RAGGED, NONE2)]),
-        ('a,b\n1",2\n3,4\n', [(1, RAGGED, NONE2), (2, None, ("3", "4"))]),
-        ('a,b\n1",2\n3,4"\n5,6\n', [(1, RAGGED, NONE2), (2, RAGGED, NONE2), (3, None, ("5", "6"))]),
+        ('a,b\n1",2\n3,4\n', [(1, None, ('1"', "2")), (2, None, ("3", "4"))]),
+        ('a,b\n1",2\n3,4"\n5,6\n', [(1, None, ('1"', "2")), (2, None, ("3", '4"')), (3, None, ("5", "6"))]),
         (
             'a,b\n"1,2\n"3",4\n5,6\n"7","8"\n',
             [(1, RAGGED, NONE2), (2, None, ("3", "4")), (3, None, ("5", "6")), (4, None, ("7", "8"))],
@@ -343,7 +343,7 @@ def test_the_size_of_the_chunks_changes_nothing(
     path.write_bytes(EVERYTHING.encode(encoding))
     whole = read(path)
     assert [row[0] for row in whole] == list(range(1, 13))
-    assert [row[0] for row in whole if row[1]] == [3, 5, 8, 9, 11]
+    assert [row[0] for row in whole if row[1]] == [3, 5, 9, 11]
     for size in range(1, len(EVERYTHING.encode(encoding)) + 2):
         monkeypatch.setattr(csv_file, "CHUNK", size)
         assert read(path) == whole, size

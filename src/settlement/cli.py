@@ -59,6 +59,7 @@ SubmittedOn = Annotated[
     str | None,
     typer.Option("--submitted-on", help="Day the institutions submitted, YYYY-MM-DD: gives the payment day."),
 ]
+Engine = Annotated[str, typer.Option("--engine", help="local: this machine.")]
 NoDueDate = Annotated[bool, typer.Option("--no-due-date", help="Leave the payment day empty.")]
 _LEDGER = Path("ledger")
 _OPEN_LEDGER: list[Path] = []  # where a trace of our own fault goes
@@ -170,7 +171,7 @@ def run(
     reading: Readings = None,
     encoding: Encoding = None,
     strict: Strict = False,
-    engine: Annotated[str, typer.Option("--engine", help="local: this machine.")] = "local",
+    engine: Engine = "local",
     as_json: AsJson = False,
 ) -> None:
     """Settle a month into the ledger.
@@ -179,11 +180,7 @@ def run(
     """
     from . import runs
 
-    if engine != "local":
-        raise Refusal(
-            "--engine", repr(engine), "local, the only engine of this version", "leave the option out"
-        )
-    order = _order(batch, month, policy, reading, encoding, strict, submitted_on, no_due_date)
+    order = _order(batch, month, policy, reading, encoding, strict, submitted_on, no_due_date, engine)
     with _progress() as progress:
         report = runs.run(order, _opened(ledger), progress)
     _report(report, as_json)
@@ -194,9 +191,12 @@ def check(
     batch: BatchFolder,
     month: Month,
     policy: PolicyName = "tianjin",
+    submitted_on: SubmittedOn = None,
+    no_due_date: NoDueDate = False,
     reading: Readings = None,
     encoding: Encoding = None,
     strict: Strict = False,
+    engine: Engine = "local",
     as_json: AsJson = False,
 ) -> None:
     """Validate a batch and report what a run would settle, without a ledger.
@@ -205,7 +205,7 @@ def check(
     """
     from . import runs
 
-    order = _order(batch, month, policy, reading, encoding, strict, None, True)
+    order = _order(batch, month, policy, reading, encoding, strict, submitted_on, no_due_date, engine)
     with _progress() as progress:
         report = runs.check(order, progress)
     _report(report, as_json)
@@ -359,10 +359,15 @@ def _order(
     strict: bool,
     submitted_on: str | None,
     no_due_date: bool,
+    engine: str,
 ) -> Order:
     from .policy import load_policy
     from .runs import Order
 
+    if engine != "local":
+        raise Refusal(
+            "--engine", repr(engine), "local, the only engine of this version", "leave the option out"
+        )
     chosen = _with_readings(load_policy(policy), reading or [])
     day = _day(submitted_on) if submitted_on else None
     return Order(batch, month, chosen, encoding, strict, day, not no_due_date)

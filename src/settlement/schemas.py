@@ -67,7 +67,7 @@ def number(decimals: int, low: str, high: str, *, is_open: bool = False) -> Cell
     def is_plain(text: pl.Expr) -> pl.Expr:
         whole = text.str.extract("^[+-]?0*([0-9]*)").str.len_bytes()
         fraction = text.str.extract(r"\.([0-9]*?)0*$").fill_null("").str.len_bytes()
-        return text.str.contains(_PLAIN_NUMBER) & (whole <= 20) & (fraction <= decimals)
+        return text.str.contains(_PLAIN_NUMBER) & (whole <= 38 - decimals) & (fraction <= decimals)
 
     def is_good(text: pl.Expr) -> pl.Expr:
         value = read(text)
@@ -105,8 +105,8 @@ CELLS: Mapping[str, Mapping[str, Cell]] = {
         "division_code": pattern("^[0-9]{6}$", "6 digits"),
         "zone": TEXT,
         "settles_under": INSTITUTION,
-        "longitude": number(12, "-180", "180"),
-        "latitude": number(12, "-90", "90"),
+        "longitude": number(20, "-180", "180"),
+        "latitude": number(20, "-90", "90"),
     },
     "agreements": {
         "agreement_id": TEXT,

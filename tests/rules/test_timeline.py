@@ -1291,3 +1291,10 @@ def test_lines_meet_the_same_day_that_the_timeline_states(
                 elif ended:
                     expected = (None, "terminated", None)
             assert (row["agreement_id"], row["lack"], row["regime"]) == expected
+
+
+def test_a_suspension_near_the_last_day_there_is_lapses_on_that_day() -> None:
+    """Rules 3.3: day d + 180 does not exist in the calendar; the walk ends with it and does not crash."""
+    walked = timeline.interruptions([timeline.Event(date(9999, 7, 6), "suspended")], 180)
+    assert walked.terminations == (date.max,)
+    assert timeline.days_later(date(9999, 7, 3), 180) == date(9999, 12, 30)

@@ -255,6 +255,9 @@ class _Chunk:
 
     def _record_from(self, index: int) -> tuple[int, list[str]] | None:
         """Last line and cells of the record that starts in this line, if its quotes are whole and close soon."""
+        alone = _parsed([self._line(index).decode()], self.file.separator, strict=True)
+        if len(alone) == 1 and len(alone[0]) == len(self.file.header):
+            return index, alone[0]  # its odd quote stands inside a cell and opens nothing
         record, beyond = b"", index + LONGEST_RECORD
         for last in range(index, min(beyond, len(self.ends))):
             record += self._line(last)

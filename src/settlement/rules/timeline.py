@@ -44,6 +44,11 @@ def day_after(day: date) -> date:
     return day if day == date.max else day + _ONE_DAY
 
 
+def days_later(day: date, days: int) -> date:
+    """So many days later, at most the last day there is (rules 3.3)."""
+    return day + timedelta(min(days, (date.max - day).days))
+
+
 @dataclass(frozen=True)
 class Span:
     """Days from `first` to `last`, both inclusive; empty if last is before first."""
@@ -114,9 +119,9 @@ def interruptions(events: Iterable[Event], limit_days: int) -> Interruptions:
         since = None
 
     def lapse_before(day: date, act: int) -> None:
-        if since is not None and (since + timedelta(limit_days), _TERMINATE) < (day, act):
-            terminations.append(since + timedelta(limit_days))
-            close(since + timedelta(limit_days))
+        if since is not None and (lapse := days_later(since, limit_days), _TERMINATE) < (day, act):
+            terminations.append(lapse)
+            close(lapse)
 
     for day, act in acts:
         lapse_before(day, act)
@@ -126,7 +131,7 @@ def interruptions(events: Iterable[Event], limit_days: int) -> Interruptions:
             close(day)
         if act == _TERMINATE:
             terminations.append(day)
-    lapse_before(date.max, _TERMINATE)
+    lapse_before(date.max, _SUSPEND)
     return Interruptions(tuple(suspensions), tuple(sorted(set(terminations))))
 
 
