@@ -680,3 +680,15 @@ def test_thresholds_show_prints_the_rows_with_their_clauses(settlement: Program)
     assert done.code == 0
     for words in ("tianjin", "draft", "binhai", "14141.55", "40874.33", "三（三）"):
         assert words in done.out
+
+
+def test_check_takes_the_options_of_run(settlement: Program, tmp_path: Path) -> None:
+    """commands: what a run would refuse, such as a year the calendar does not know, shows before it."""
+    made = settlement(
+        "generate", "--month", "2026-03", "--lines", "400", "--institutions", "20", "--out", tmp_path / "b"
+    )
+    assert made.code == 0
+    checked = ("check", tmp_path / "b", "--month", "2026-03", "--engine", "local", "--submitted-on")
+    assert settlement(*checked, "2026-04-03").code in (0, 1)
+    assert_refused(settlement(*checked, "2031-04-03"), "2031", "--no-due-date")
+    assert settlement(*checked, "2031-04-03", "--no-due-date").code in (0, 1)
