@@ -23,13 +23,14 @@ def repeated_lines(good: pl.LazyFrame) -> pl.DataFrame:
     Adds:  source, row_number, claim_id, line_id, points, fault (never null), ordered by place. Cells are compared
            by value, not points that were converted from an amount.
     """
-    hashes = good.select(_hash()).collect().to_series().sort()
+    hashes = good.select(hash=_hash()).collect().to_series().sort()
     repeated = hashes.filter(hashes == hashes.shift()).unique()
     if repeated.is_empty():
         return pl.DataFrame(schema={name: JUDGED[name] for name in _REJECTED})
     written_points = pl.when(~pl.col("is_converted")).then(pl.col("points"))
     copies = (
-        good.filter(_hash().is_in(repeated.implode()))
+        good.with_columns(hash=_hash())
+        .join(repeated.to_frame("hash").lazy(), on="hash", how="semi")
         .select(*PLACE, *KEY, "settled_at", "amount", "points", written_points=written_points)
         .collect()
         .filter(pl.struct(KEY).is_duplicated())
