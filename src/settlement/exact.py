@@ -7,6 +7,7 @@ formed in 128 bits; what does not fit raises instead of wrapping.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
 
@@ -18,7 +19,7 @@ POINT_DECIMALS = 4
 MONEY_DECIMALS = 2
 POINT = 10**POINT_DECIMALS  # whole units in one point
 FEN = 10**MONEY_DECIMALS  # whole units in one yuan
-HUNDREDTH = POINT // 100  # thresholds have two decimals
+HUNDREDTH: int = POINT // 100  # thresholds have two decimals
 MOST_POINTS = 10_000_000 * POINT  # of one line, data 1
 MOST_PRECISION = 18  # digits of a whole number that surely fits 64 bits
 MOST_FEN = 10**MOST_PRECISION - 1  # DECIMAL(18,2)
@@ -90,6 +91,24 @@ def coarsely(fine: pl.Expr, decimals: int = FRACTION_DECIMALS) -> pl.Expr:
 def proportion(part: pl.Expr, share: pl.Expr, whole: pl.Expr) -> pl.Expr:
     """part × share ÷ whole (> 0), half-up, once; all three in the same whole units."""
     return narrow(half_up(part.cast(pl.Int128) * share.cast(pl.Int128), whole))
+
+
+def grown(base: Decimal, rates: Iterable[Decimal]) -> int:
+    """base × Π (1 + rate) in 10⁻⁴ point, half-up to 0.01 once (rules 6.4).
+
+    >>> grown(Decimal("1000.05"), [Decimal("0.0333")])
+    10333500
+    """
+    grown_base = Fraction(base)
+    for rate in rates:
+        grown_base *= 1 + Fraction(rate)
+    return half_up_whole(grown_base * 100) * HUNDREDTH
+
+
+def part_of_month(threshold: pl.Expr, days: pl.Expr, days_of_month: int) -> pl.Expr:
+    """threshold (10⁻⁴) × days ÷ days of the month, half-up to 0.01 (Int128; rules 6.5)."""
+    part: pl.Expr = half_up(threshold.cast(pl.Int128) * days, days_of_month * HUNDREDTH) * HUNDREDTH
+    return part
 
 
 def points_of_amount(fen: pl.Expr, factor: Decimal) -> pl.Expr:

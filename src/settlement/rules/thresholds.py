@@ -9,7 +9,6 @@ import calendar
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from fractions import Fraction
 
 import polars as pl
 
@@ -43,14 +42,10 @@ def table_value(
     if row is None or base is None:
         return None
     since = max(coaching_year, row.effective_from.year)
-    factor, ungrown = Fraction(1), []
-    for year in range(since + 1, month.year + 1):
-        rate = policy.growth_of(year)
-        factor *= 1 + Fraction(rate or 0)
-        if rate is None:
-            ungrown.append(year)
-    hundredths = exact.half_up_whole(Fraction(base) * factor * 100)
-    return TableValue(hundredths * exact.HUNDREDTH, f"{row.clause} {row.phrase}", tuple(ungrown))
+    rates = {year: policy.growth_of(year) for year in range(since + 1, month.year + 1)}
+    known = [rate for rate in rates.values() if rate is not None]
+    ungrown = tuple(year for year, rate in rates.items() if rate is None)
+    return TableValue(exact.grown(base, known), f"{row.clause} {row.phrase}", ungrown)
 
 
 def coaching_thresholds(groups: pl.DataFrame, policy: Policy, month: date) -> tuple[pl.DataFrame, list[int]]:
@@ -131,7 +126,7 @@ def institution_thresholds(policy: Policy, month: date) -> pl.DataFrame:
 def by_day(threshold: pl.Expr, days_in_force: pl.Expr, month: date) -> pl.Expr:
     """threshold × days in force ÷ days of the month, half-up to 0.01; a month with none counts as full (rules 6.5)."""
     days = calendar.monthrange(month.year, month.month)[1]
-    part = exact.half_up(threshold.cast(pl.Int128) * days_in_force, days * exact.HUNDREDTH) * exact.HUNDREDTH
+    part = exact.part_of_month(threshold, days_in_force, days)
     return pl.when(days_in_force > 0).then(part).otherwise(threshold).cast(pl.Int64)
 
 
