@@ -19,8 +19,8 @@ from .errors import Fault, Refusal
 from .policy import Policy
 from .reasons import Finding, UnpaidReason
 from .rules import eligibility, overage, pricing, statements, thresholds, timeline
-from .rules.eligibility import PROFILE
 from .rules.overage import CELL, LINE_ORDER
+from .rules.profiles import Profiles, Relevant
 from .terms import GROUP
 
 
@@ -66,11 +66,11 @@ class Work:
     policy: Policy
     carried: Carried
     registry: timeline.Registry | None = None
-    relevant: eligibility.Relevant | None = None
+    written_profiles: Profiles | None = None
     profiles: pl.DataFrame = field(default_factory=pl.DataFrame)  # what lines of one fate have in common
-    keys: pl.DataFrame = field(default_factory=pl.DataFrame)  # the coded profile of each number `profile`
     groups: pl.DataFrame = field(default_factory=pl.DataFrame)  # settling institution × regime × class
     cells: pl.DataFrame = field(default_factory=pl.DataFrame)  # group × rank × day, with its cut
+    suspended_since: pl.DataFrame = field(default_factory=pl.DataFrame)  # first line on suspended days
     tables: dict[str, pl.DataFrame] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     assumptions: list[str] = field(default_factory=list)
@@ -78,6 +78,10 @@ class Work:
     @property
     def timelines(self) -> timeline.Registry:
         return _known(self.registry)
+
+    @property
+    def coding(self) -> Profiles:
+        return _known(self.written_profiles)
 
 
 def _known(made: _Made | None) -> _Made:
@@ -137,36 +141,21 @@ def time(work: Work) -> None:
     work.tables["agreement_years"] = years.with_columns(clause=clause)
 
 
+def profile(work: Work) -> None:
+    """Good lines → profiles: the one pass over all lines that totals need (rules 7)."""
+    work.written_profiles = coding = Profiles(_relevant(work))
+    parts, repeated = work.batch.lines.reduced(lambda lines: _summed(coding.keyed(lines), coding.keys))
+    work.profiles = coding.spelled(_added([*parts, repeated.with_columns(-pl.col(_COUNTED))], coding.keys))
+    _refuse_unconverted(work)
+    for lines, most in _largest_sum(work.profiles):
+        exact.refuse_sums_beyond_bounds(lines, most)
+
+
 def reject(work: Work) -> None:
     """Bad lines → rejected_lines, with the points they stand for (data 2)."""
     rejected = rejected_lines(work.batch).collect().sort("source", "row_number")
     work.counts |= {"lines_rejected": rejected.height, "points_rejected": _total(rejected, "points")}
     work.tables["rejected_lines"] = rejected.drop("points")
-
-
-def profile(work: Work) -> None:
-    """Good lines → profiles: the one pass over all lines that totals need (rules 7)."""
-    work.relevant = _relevant(work)
-    points = pl.col("points")
-    coded = (
-        _profiled(work, work.batch.good_lines)
-        .group_by(PROFILE)
-        .agg(
-            line_count=pl.len(),
-            positive_points=points.filter(points > 0).sum(),
-            negative_points=points.filter(points < 0).sum(),
-            most_points=points.abs().max(),
-            unconverted=points.null_count(),
-            first_serviced=pl.col("serviced_at").min().dt.date(),
-        )
-        .collect()
-        .with_row_index("profile")
-    )
-    work.keys = coded.select("profile", *PROFILE)
-    work.profiles = coded.with_columns(pl.col(pl.Enum).cast(pl.String))
-    _refuse_unconverted(work)
-    for lines, most in _largest_sum(work.profiles):
-        exact.refuse_sums_beyond_bounds(lines, most)
 
 
 def judge(work: Work) -> None:
@@ -230,18 +219,20 @@ def attribute(work: Work) -> None:
     fates = (
         work.profiles.join(work.cells, on=CELL, how="left", validate="m:1", nulls_equal=True)
         .filter(pl.col("reason").is_not_null() | (pl.col("cut") != overage.FULL))
-        .select("profile", "settling_id", "regime", "reason", *_CELL_FACTS)
-        .join(work.keys, on="profile", how="left", validate="1:1")
-        .drop("profile")
+        .select(*work.coding.keys, *CELL, "reason", *_CELL_FACTS, submitted_by="institution_id")
+        .lazy()
     )
-    affected = fates["institution_id"].cast(pl.String).unique()
-    some_lines = work.batch.good_lines.filter(pl.col("institution_id").is_in(affected.implode()))
-    lines = (
-        _profiled(work, some_lines)
-        .join(fates.lazy(), on=PROFILE, how="inner", nulls_equal=True)  # m:1: `keys` come from a group_by
-        .with_columns(pl.col("point_class").cast(pl.String))
-        .select(*CELL, *LINE_ORDER, "points", "reason", *_CELL_FACTS)
-        .collect()
+    affected = fates.select(pl.col("submitted_by").unique()).collect().to_series().to_list()
+    lines = pl.concat(
+        work.coding.keyed(some)
+        .select(*work.coding.keys, "serviced_at", *LINE_ORDER[:-1], "points")
+        .join(fates, on=work.coding.keys, how="inner")  # m:1: a key is a profile's
+        .rename({"submitted_by": "institution_id"})
+        .collect(engine="streaming")
+        for some in work.batch.lines.good(affected)
+    )
+    work.suspended_since = (
+        lines.filter(_is_suspended()).group_by("settling_id").agg(pl.col("serviced_at").min().dt.date())
     )
     is_walked = pl.col("reason").is_null() & (pl.col("cut") == overage.WALK)
     walked = overage.attributed(lines.filter(is_walked).lazy(), work.policy.overage, attribution).collect()
@@ -301,13 +292,14 @@ def find(work: Work) -> None:
     types = dict(registry.select("institution_id", "institution_type").iter_rows())
     finding = Finding.BILLED_WHILE_SUSPENDED
     billed = (
-        work.profiles.filter(pl.col("reason") == UnpaidReason.SUSPENDED.value)
+        work.profiles.filter(_is_suspended())
         .group_by("settling_id")
-        .agg(pl.col("first_serviced").min(), pl.col("line_count").sum())
+        .agg(pl.col("line_count").sum())
+        .join(work.suspended_since, on="settling_id", how="left", validate="1:1")
         .select(
             institution_id="settling_id",
             finding=pl.lit(finding.value),
-            occurred_on="first_serviced",
+            occurred_on="serviced_at",
             detail=pl.concat_str(
                 pl.col("line_count").cast(pl.String), pl.lit(" line(s) serviced on suspended days")
             ),
@@ -373,8 +365,8 @@ def state(work: Work) -> None:
 
 STEPS: tuple[tuple[str, Callable[[Work], None]], ...] = (
     ("timelines of the institutions", time),
-    ("rejected lines", reject),
     ("totals of the lines", profile),
+    ("rejected lines", reject),
     ("eligibility", judge),
     ("zones and classes", place),
     ("groups", total),
@@ -404,31 +396,69 @@ def _largest_sum(profiles: pl.DataFrame) -> list[tuple[int, int]]:
     return profiles.sort(bound).tail(1).select("line_count", pl.col("most_points").fill_null(0)).rows()
 
 
-def _profiled(work: Work, lines: pl.LazyFrame) -> pl.LazyFrame:
-    return eligibility.profiled(lines, _known(work.relevant), _priority_rank(work.policy, work))
+_COUNTED = ("line_count", "positive_points", "negative_points", "unconverted")
 
 
-def _relevant(work: Work) -> eligibility.Relevant:
+def _summed(lines: pl.LazyFrame, keys: list[str]) -> pl.LazyFrame:
+    """Lines → what they come to per profile, in 10⁻⁴ point."""
+    points = pl.col("points")
+    return (
+        lines.select(
+            *keys,
+            positive_points=points.clip(lower_bound=0),
+            negative_points=points.clip(upper_bound=0),
+            unconverted=points.is_null(),
+        )
+        .group_by(keys)
+        .agg(
+            pl.col("positive_points", "negative_points", "unconverted").sum(),
+            line_count=pl.len(),
+            most_points=pl.max_horizontal(pl.col("positive_points").max(), -pl.col("negative_points").min()),
+        )
+        .with_columns(pl.col("line_count", "unconverted").cast(pl.Int64))
+    )
+
+
+def _added(parts: list[pl.DataFrame], keys: list[str]) -> pl.DataFrame:
+    """The sums of several parts together; profiles of which no line is left are gone."""
+    points = [exact.summed(pl.col(name)) for name in ("positive_points", "negative_points")]
+    added = (
+        pl.concat(parts)
+        .group_by(keys)
+        .agg(pl.col("line_count", "unconverted").sum(), pl.col("most_points").max(), *points)
+    )
+    return added.filter(pl.col("line_count") > 0)
+
+
+def _is_suspended() -> pl.Expr:
+    return pl.col("reason") == UnpaidReason.SUSPENDED.value
+
+
+def _relevant(work: Work) -> Relevant:
     """Codes that agreements, policy and events name, and the institutions' days that matter (rules 4)."""
     agreements, coaching = work.batch.tables["agreements"], work.policy.coaching
     insurances = {*_named(agreements, "insurance_types"), *(coaching.insurance_types if coaching else ())}
-    registry = work.timelines
+    registry, last_day = work.timelines, work.batch.last_day
     with_own = {row.institution_id for row in work.policy.institution_thresholds}
     rows = [
         (
             institution,
-            registry.last_change(institution, work.batch.last_day),
+            registry.last_change(institution, last_day),
             registry.timelines[settling].may_be_capped or settling in with_own,
         )
         for institution, settling in sorted(registry.settling_of.items())
     ]
     schema = {"institution_id": pl.String, "last_change": pl.Date, "has_days": pl.Boolean}
-    return eligibility.Relevant(
-        pl.DataFrame(rows, schema=schema, orient="row"),
-        registry.suspended_targets("department"),
-        registry.suspended_targets("physician"),
-        sorted(_named(agreements, "special_diseases")),
-        sorted(insurances),
+    may_be_settled_later = work.policy.readings.month_basis == "serviced_at"
+    return Relevant(
+        institutions=pl.DataFrame(rows, schema=schema, orient="row"),
+        change_days=[day for day in registry.change_days() if day <= last_day],
+        settled_days=(work.batch.first_day, date.max if may_be_settled_later else last_day),
+        departments=registry.suspended_targets("department"),
+        physicians=registry.suspended_targets("physician"),
+        diseases=sorted(_named(agreements, "special_diseases")),
+        insurance_types=sorted(insurances),
+        priority=_priority(work.policy, work.batch.first_day),
     )
 
 
@@ -436,20 +466,19 @@ def _named(agreements: pl.DataFrame, column: str) -> set[str]:
     return set(agreements[column].explode().drop_nulls())
 
 
-def _priority_rank(policy: Policy, work: Work) -> pl.Expr:
-    """Place of the charge category in the list in effect; categories not listed share the last rank (rules 7)."""
+def _priority(policy: Policy, month: date) -> tuple[str, ...]:
+    """Charge categories in the order of the list in effect; empty in every other reading (rules 7)."""
     if policy.readings.attribution != "priority":
-        return pl.lit(0)
-    row = policy.priority_on(work.batch.first_day)
+        return ()
+    row = policy.priority_on(month)
     if row is None:
         raise Refusal(
             f"policy {policy.id}, [[priority]]",
-            f"attribution = priority, but no list is in effect on {work.batch.first_day}",
-            f"a list with effective_from on or before {work.batch.first_day}",
+            f"attribution = priority, but no list is in effect on {month}",
+            f"a list with effective_from on or before {month}",
             "add the list, or choose another reading of attribution",
         )
-    ranks = {category: place for place, category in enumerate(row.charge_categories)}
-    return pl.col("charge_category").replace_strict(ranks, default=len(ranks), return_dtype=pl.UInt8)
+    return row.charge_categories
 
 
 def _refuse_unconverted(work: Work) -> None:

@@ -47,15 +47,14 @@ def proofs(batch: Batch, settlement: Settlement) -> tuple[Proof, ...]:
 def _of_lines(batch: Batch, settlement: Settlement) -> Iterator[Proof]:
     """Lines and points in, counted at the source, against settled + rejected (data 2)."""
     counts = settlement.counts
-    source = batch.counted.select(lines=pl.len(), points=pl.col("points").sum()).collect()
-    yield _equal("lines in = lines read", counts["lines_in"], source["lines"].item())
+    yield _equal("lines in = lines read", counts["lines_in"], batch.lines.lines)
     yield _equal(
         "lines in = settled + rejected",
         counts["lines_in"],
         counts["lines_settled"] + counts["lines_rejected"],
     )
     points = counts["points_settled"] + counts["points_rejected"]
-    yield Proof("points in = settled + rejected", points_text(source["points"].item()), points_text(points))
+    yield Proof("points in = settled + rejected", points_text(batch.lines.points), points_text(points))
 
 
 def _of_groups(settlement: Settlement) -> Iterator[Proof]:

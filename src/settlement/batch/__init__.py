@@ -21,8 +21,8 @@ from ..errors import Refusal
 from ..policy import Policy
 from . import csv_file, tables
 from .columns import Columns, matched
-from .duplicates import PLACE, place_number, repeated_lines
-from .lines import FAULTS, JUDGED, Context, counted_points, judged, plain_way
+from .lines import FAULTS, Context, judged, plain_way
+from .reading import Lines, TypedFiles
 from .tables import SourceFile
 
 Progress = Callable[[str], None]
@@ -35,9 +35,6 @@ _SETTLED_ELSEWHERE = (
 class Batch:
     """What `read_batch` found.
 
-    `plain`: lines of typed files that surely break no rule; `staged`: all others, judged, bad ones with their
-    fault. Both have the columns of JUDGED. `counted`: the points of every line as it stands in its file, for
-    the proof that none was lost.
     `sources` are the claims files in byte order of their names; a line's `source` is the place of the first file
     of its group, its `row_number` counts through the group.
     The staged copy of CSV lines lives as long as this object (or until `close`).
@@ -50,9 +47,7 @@ class Batch:
     sources: tuple[SourceFile, ...]
     small_files: tuple[SourceFile, ...]
     files: tuple[Path, ...]
-    plain: pl.LazyFrame
-    staged: pl.LazyFrame
-    counted: pl.LazyFrame
+    lines: Lines
     lines_in: int
     staging: tempfile.TemporaryDirectory[str] = field(repr=False)
 
@@ -64,30 +59,18 @@ class Batch:
         """Is there a file for this small table in the batch, even without rows?"""
         return any(Path(source.name).stem == name for source in self.small_files)
 
-    @cached_property
-    def repeated(self) -> pl.DataFrame:
-        """The copies that are rejected, with their fault: the columns of `bad_lines`."""
-        return repeated_lines(self._unbroken)
-
     @property
     def good_lines(self) -> pl.LazyFrame:
         """Lines that break no rule: the columns of JUDGED without `fault`."""
-        if self.repeated.is_empty():
-            return self._unbroken
-        places = self.repeated.select(place_number()).to_series()
-        return self._unbroken.filter(~place_number().is_in(places.implode()))
-
-    @property
-    def _unbroken(self) -> pl.LazyFrame:
-        """Lines that break no rule but perhaps that of duplicates."""
-        return pl.concat([self.plain, self.staged.filter(pl.col("fault").is_null())]).drop("fault")
+        return pl.concat(
+            part.cast({"institution_id": pl.String, "insurance_type": pl.String})
+            for part in self.lines.good()
+        )
 
     @property
     def bad_lines(self) -> pl.LazyFrame:
         """Lines that break a rule: source, row_number, claim_id, line_id, points, fault."""
-        columns = (*PLACE, "claim_id", "line_id", "points")
-        broken = self.staged.filter(pl.col("fault").is_not_null()).select(*columns, "fault")
-        return pl.concat([broken, self.repeated.lazy()])
+        return self.lines.bad()
 
     @cached_property
     def input_sha256(self) -> str:
@@ -259,10 +242,7 @@ class _Reader:
         self.folder, self.context, self.encoding, self.progress = folder, context, encoding, progress
         self.staging = tempfile.TemporaryDirectory(prefix="settlement-")
         self.sources: list[SourceFile] = []
-        self.plain: list[pl.LazyFrame] = []
-        self.staged: list[Path] = []
-        self.staged_counted: list[Path] = []  # those whose lines `counted` does not hold otherwise
-        self.counted: list[pl.LazyFrame] = []
+        self.lines = Lines(Path(self.staging.name))
         self.lines_in = 0
 
     def read(self, paths: list[Path]) -> None:
@@ -283,8 +263,15 @@ class _Reader:
             pl.lit(None, dtype=pl.String).alias(csv_file.BROKEN),
             *(pl.col(column).alias(alias) for column, alias in _wanted(found).items()),
         )
+        way = plain_way(raw, place, self.context)
+        if way is None:
+            self._stage_untyped(raw, place, found, paths)
+        else:
+            self.lines.typed.append(TypedFiles(place, raw, way, lambda odd: self._judged(odd, place, found)))
+
+    def _stage_untyped(self, raw: pl.LazyFrame, place: int, found: Columns, paths: list[Path]) -> None:
         try:
-            self._stage_parquet(raw, place, found)
+            self.lines.stage(self._judged(raw, place, found))
         except pl.exceptions.PolarsError as error:
             refuse_damaged(paths, self.folder)
             binary = [name for name, dtype in raw.collect_schema().items() if dtype == pl.Binary]
@@ -294,15 +281,6 @@ class _Reader:
                     where, "bytes that are not UTF-8", "text", "store the column as text"
                 ) from error
             raise
-
-    def _stage_parquet(self, raw: pl.LazyFrame, place: int, found: Columns) -> None:
-        way = plain_way(raw, place, self.context)
-        if way is None:
-            self._stage(self._judged(raw, place, found), place, 0)
-            return
-        self.plain.append(raw.filter(way.is_plain).select(way.columns))
-        self._stage(self._judged(raw.filter(~way.is_plain), place, found), place, 0, is_counted=False)
-        self.counted.append(counted_points(raw))
 
     def _parquet_sources(self, paths: list[Path]) -> Columns:
         """Register the files, rows counted through from the first; their common columns."""
@@ -319,22 +297,14 @@ class _Reader:
         self.lines_in += rows
         return found
 
-    def _stage(self, lines: pl.LazyFrame, place: int, part: int, *, is_counted: bool = True) -> None:
-        """Write judged lines once, so that each later step only scans them."""
-        path = Path(self.staging.name) / f"{place:05}-{part:06}.parquet"
-        lines.sink_parquet(path, compression="lz4")
-        self.staged.append(path)
-        if is_counted:
-            self.staged_counted.append(path)
-
     def _read_csv(self, path: Path) -> None:
         place, name = len(self.sources), self._name(path)
         file = csv_file.open_csv(path, name, self.encoding)
         found = self._columns(file.header, name)
         self.sources.append(SourceFile(name, file.encoding, found, place))
         new_names = _wanted(found)
-        for part, frame in enumerate(csv_file.frames(file, list(new_names))):
-            self._stage(self._judged(frame.lazy().rename(new_names), place, found), place, part)
+        for frame in csv_file.frames(file, list(new_names)):
+            self.lines.stage(self._judged(frame.lazy().rename(new_names), place, found))
             self.lines_in += frame.height
             self.progress(f"reading {name}: {self.lines_in:,} lines")
 
@@ -387,11 +357,6 @@ class _Reader:
             )
         return tables.settlements_table(paths[0], self.encoding) if paths else None
 
-    def _staged_points(self) -> list[pl.LazyFrame]:
-        if not self.staged_counted:
-            return []
-        return [pl.scan_parquet(self.staged_counted, glob=False).select(pl.col("points").fill_null(0))]
-
     def batch(
         self, typed: dict[str, pl.DataFrame], small_files: list[SourceFile], files: list[Path]
     ) -> Batch:
@@ -411,9 +376,7 @@ class _Reader:
             sources=tuple(self.sources),
             small_files=tuple(small_files),
             files=tuple(sorted(files, key=lambda path: path.relative_to(self.folder).as_posix().encode())),
-            plain=pl.concat(self.plain) if self.plain else pl.LazyFrame(schema=JUDGED),
-            staged=pl.scan_parquet(self.staged, glob=False) if self.staged else pl.LazyFrame(schema=JUDGED),
-            counted=pl.concat([*self.counted, *self._staged_points()]),
+            lines=self.lines,
             lines_in=self.lines_in,
             staging=self.staging,
         )

@@ -5,45 +5,101 @@ Source: data 2. Sought among lines that broke no other rule.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
 import polars as pl
 
 from ..reasons import RejectRule
-from .lines import FAULTS, JUDGED
+from .lines import FAULTS
 
 KEY = ("institution_id", "claim_id", "line_id")
 PLACE = ("source", "row_number")
-_REJECTED = (*PLACE, "claim_id", "line_id", "points", "fault")
 _ODD = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)  # mix the three hashes unevenly
 
 
-def repeated_lines(good: pl.LazyFrame) -> pl.DataFrame:
+class Hashes:
+    """The hashes of all keys of a batch, kept in a file, and which of them come twice.
+
+    They are sorted in as many parts as keep a part in memory, so that a year of lines needs no more of it than a month.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._blocks: list[
+            tuple[int, int, int]
+        ] = []  # source, first row number, rows; in the order of the file
+
+    def add(self, hashes: pl.Series, source: int = -1, first_row: int = 0) -> None:
+        """Keep the hashes of consecutive rows of a source; without one, of rows that are found in another way."""
+        with self._file.open("ab") as kept:
+            kept.write(hashes.to_numpy().data)
+        self._blocks.append((source, first_row, len(hashes)))
+
+    @cached_property
+    def repeated(self) -> pl.Series:
+        """Hashes that come more than once."""
+        total = sum(rows for _, _, rows in self._blocks)
+        parts = -(-total // _PART) or 1
+        found = [self._repeated_in(part, parts) for part in range(parts)]
+        return pl.concat(found).unique()
+
+    def _repeated_in(self, part: int, parts: int) -> pl.Series:
+        blocks = [block.filter(block % parts == part) if parts > 1 else block for _, _, block in self._read()]
+        hashes = pl.concat(blocks or [pl.Series(dtype=pl.UInt64)]).sort()
+        return hashes.filter(hashes == hashes.shift())
+
+    def rows(self, source: int) -> pl.Series:
+        """Row numbers of the lines of a source whose hash comes more than once."""
+        found = [
+            block.is_in(self.repeated.implode()).arg_true().cast(pl.Int64) + first_row
+            for of, first_row, block in self._read()
+            if of == source
+        ]
+        return pl.concat(found or [pl.Series(dtype=pl.Int64)])
+
+    def _read(self) -> Iterator[tuple[int, int, pl.Series]]:
+        if not self._blocks:
+            return
+        with self._file.open("rb") as kept:
+            for source, first_row, rows in self._blocks:
+                yield source, first_row, pl.Series(np.fromfile(kept, np.uint64, rows))
+
+
+_PART = 40_000_000  # hashes that are sorted together: 320 MB
+
+
+def key_hash() -> pl.Expr:
+    """64 bits of the whole key. (Not `hash` itself, for which the streaming engine would hold whole columns.)"""
+    return pl.map_batches(KEY, _mixed, return_dtype=pl.UInt64, is_elementwise=True)
+
+
+def _mixed(key: Sequence[pl.Series]) -> pl.Series:
+    """Wrapping is meant here: nothing is counted."""
+    hashes = [column.hash(seed) * odd for seed, (column, odd) in enumerate(zip(key, _ODD, strict=True))]
+    return hashes[0] + hashes[1] + hashes[2]
+
+
+def repeated_lines(copies: pl.DataFrame) -> pl.DataFrame:
     """The copies to reject, with their fault.
 
-    Rows:  one per rejected copy. Needs: the columns of JUDGED, without fault.
-    Adds:  source, row_number, claim_id, line_id, points, fault (never null), ordered by place. Cells are compared
-           by value, not points that were converted from an amount.
+    Rows:  one per rejected copy. Needs: the columns of JUDGED, without fault, of lines whose hash comes twice.
+    Adds:  fault (never null), ordered by place. Cells are compared by value, not points that were converted from
+           an amount.
     """
-    hashes = good.select(hash=_hash()).collect().to_series().sort()
-    repeated = hashes.filter(hashes == hashes.shift()).unique()
-    if repeated.is_empty():
-        return pl.DataFrame(schema={name: JUDGED[name] for name in _REJECTED})
     written_points = pl.when(~pl.col("is_converted")).then(pl.col("points"))
-    copies = (
-        good.with_columns(hash=_hash())
-        .join(repeated.to_frame("hash").lazy(), on="hash", how="semi")
-        .select(*PLACE, *KEY, "settled_at", "amount", "points", written_points=written_points)
-        .collect()
-        .filter(pl.struct(KEY).is_duplicated())
-    )
     return (
-        copies.with_columns(
-            differs_in_points=pl.col("written_points").n_unique().over(KEY) > 1,
+        copies.filter(pl.struct(KEY).is_duplicated())
+        .with_columns(
+            differs_in_points=written_points.n_unique().over(KEY) > 1,
             differs_in_amount=pl.col("amount").n_unique().over(KEY) > 1,
             order=pl.int_range(pl.len()).over(KEY, order_by=["settled_at", *PLACE]),
         )
         .with_columns(fault=_fault())
         .drop_nulls("fault")
-        .select(_REJECTED)
+        .select([*copies.columns, "fault"])
         .sort(PLACE)
     )
 
@@ -51,15 +107,6 @@ def repeated_lines(good: pl.LazyFrame) -> pl.DataFrame:
 def place_number() -> pl.Expr:
     """One whole number per place: source and row number (of which there are fewer than 2⁴⁰)."""
     return pl.col("source").cast(pl.Int64) * 2**40 + pl.col("row_number")
-
-
-def _hash() -> pl.Expr:
-    """64 bits of the whole key; wrapping is meant here, nothing is counted."""
-    mixed = (
-        pl.col(name).hash(seed) * pl.lit(odd, dtype=pl.UInt64)
-        for seed, (name, odd) in enumerate(zip(KEY, _ODD, strict=True))
-    )
-    return pl.fold(pl.lit(0, dtype=pl.UInt64), lambda total, part: total + part, list(mixed))
 
 
 def _fault() -> pl.Expr:

@@ -6,9 +6,9 @@ Every rule is one expression (`violations`). The quarantine takes the first that
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, time, timedelta
 
 import polars as pl
 
@@ -25,7 +25,7 @@ _DASHED = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}(?:[ T]{_CLOCK})?$"
 _COMPACT = r"^[0-9]{8}(?:[01][0-9]|2[0-3])[0-5][0-9][0-5][0-9]$"
 _LONGEST_ID = 30
 _REQUIRED = tuple(field.name for field in CLAIM_FIELDS if field.is_required)
-_CLASSES = pl.Enum(POINT_CLASSES)
+_CLASSES, _CATEGORIES = pl.Enum(POINT_CLASSES), pl.Enum(VISIT_CATEGORIES)
 _MOMENTS = ("serviced_at", "settled_at")
 _MEANT = {"points": NUMERIC, "amount": NUMERIC, "serviced_at": TEMPORAL, "settled_at": TEMPORAL}
 
@@ -181,13 +181,19 @@ def is_reversal_without_reference() -> pl.Expr:
 class Plain:
     """A short way for lines that surely break no rule, in files whose numbers and times are typed.
 
-    Nearly all lines of a real file are plain. `is_plain` tells them by cheap comparisons alone; whatever it does
-    not recognise (a blank at an end, a code not seen before, a reversal) is judged in full instead, so that it
-    never decides anything: a test holds both ways to the same result.
+    Nearly all lines of a real file are plain. `coded` turns each code into its place in a short list, once;
+    `is_plain` tells plain lines by cheap comparisons alone; whatever it does not recognise (a blank at an end, a
+    code not seen before) is judged in full instead, so that it never decides anything: a test holds
+    both ways to the same result. `columns` are those of JUDGED, with institution and insurance as Enum.
     """
 
+    coded: tuple[pl.Expr, ...]
     is_plain: pl.Expr
     columns: tuple[pl.Expr, ...]
+
+    def of(self, raw: pl.LazyFrame) -> pl.LazyFrame:
+        """The plain ones of these rows."""
+        return raw.with_columns(self.coded).filter(self.is_plain).select(self.columns)
 
 
 def plain_way(raw: pl.LazyFrame, source: int, context: Context) -> Plain | None:
@@ -197,10 +203,18 @@ def plain_way(raw: pl.LazyFrame, source: int, context: Context) -> Plain | None:
     if not _is_typed_for_it(schema):
         return None
     seen = raw.select("insurance_type", "visit_type").head(_SAMPLE).unique().collect()
-    visits = [text for text in _clean_codes(seen["visit_type"]) if context.policy.visit_category_of(text)]
-    insurances = _clean_codes(seen["insurance_type"])
+    codes = {
+        "institution_id": sorted(context.registered),
+        "insurance_type": _clean_codes(seen["insurance_type"]),
+        "visit_type": [
+            text for text in _clean_codes(seen["visit_type"]) if context.policy.visit_category_of(text)
+        ],
+        "charge_category": sorted(context.policy.point_class_by_charge()),
+    }
     return Plain(
-        _is_plain(schema, visits, insurances, context), tuple(_plain_columns(schema, source, visits, context))
+        tuple(_coded_columns(codes, schema)),
+        _is_plain(schema, list(codes), context),
+        tuple(_plain_columns(schema, source, codes, context.policy)),
     )
 
 
@@ -228,31 +242,51 @@ def _clean_codes(seen: pl.Series) -> list[str]:
     )
 
 
-def _is_plain(schema: pl.Schema, visits: list[str], insurances: list[str], context: Context) -> pl.Expr:
+def _coded_columns(codes: Mapping[str, list[str]], schema: pl.Schema) -> Iterator[pl.Expr]:
+    for name, known in codes.items():
+        yield pl.col(name).cast(pl.Enum(known), strict=False).alias(f"{name}_code")
+    yield _whole_points(schema).alias("points_units")
+    yield (_whole_amount(schema) if "amount" in schema else pl.lit(None, dtype=pl.Int64)).alias(
+        "amount_units"
+    )
+
+
+def _is_plain(schema: pl.Schema, codes: list[str], context: Context) -> pl.Expr:
     day = pl.col(context.policy.readings.month_basis)
-    points = _whole_points(schema)
+    after = datetime.combine(context.last_day, time()) + timedelta(days=1)
     holds = [
         *(_is_clean_id(pl.col(name)) for name in ("claim_id", "line_id")),
-        pl.col("institution_id").is_in(sorted(context.registered)),
-        pl.col("charge_category").is_in(sorted(context.policy.point_class_by_charge())),
-        pl.col("visit_type").is_in(visits),
-        pl.col("insurance_type").is_in(insurances),
+        *(pl.col(f"{name}_code").is_not_null() for name in codes),
+        *(_is_clean_or_missing(pl.col(name)) for name in _FREE_CODES if name in schema),
         pl.col("serviced_at") <= pl.col("settled_at"),
-        day.dt.date().is_between(context.first_day, context.last_day),
-        points >= 0,  # reversals take the long way
+        day.is_between(datetime.combine(context.first_day, time()), after, closed="left"),
+        (pl.col("points_units") >= 0) | _names_reversed_line(schema),
     ]
     if "amount" in schema:
-        holds.append(pl.col("amount").is_null() | _whole_amount(schema).is_not_null())
+        holds.append(pl.col("amount").is_null() | pl.col("amount_units").is_not_null())
     if "is_valid" in schema:
         holds.append(pl.col("is_valid").is_null() | (pl.col("is_valid") == "1"))
     return pl.all_horizontal(holds).fill_null(False)
 
 
+def _names_reversed_line(schema: pl.Schema) -> pl.Expr:
+    """Surely a good reversal. Points that are no good number at all are null, and so is what is asked of them."""
+    if schema.get("reverses_line_id") != pl.String():
+        return pl.lit(False)
+    return pl.col("points_units").is_not_null() & _is_clean_id(pl.col("reverses_line_id"))
+
+
 def _is_clean_id(text: pl.Expr) -> pl.Expr:
     """Present, at most 30 bytes, nothing to trim."""
-    return (
-        text.str.len_bytes().is_between(1, _LONGEST_ID) & (text.str.strip_chars() == text) & (text != "null")
-    )
+    return text.str.len_bytes().is_between(1, _LONGEST_ID) & _is_trimmed(text) & (text != "null")
+
+
+def _is_clean_or_missing(text: pl.Expr) -> pl.Expr:
+    return text.is_null() | ((text != "") & _is_trimmed(text) & (text != "null"))
+
+
+def _is_trimmed(text: pl.Expr) -> pl.Expr:
+    return text.str.strip_chars().str.len_bytes() == text.str.len_bytes()
 
 
 def _whole_points(schema: pl.Schema) -> pl.Expr:
@@ -264,26 +298,36 @@ def _whole_amount(schema: pl.Schema) -> pl.Expr:
     return _number("amount", schema["amount"], exact.MONEY_DECIMALS, exact.MOST_FEN)["amount_units"]
 
 
-def _plain_columns(schema: pl.Schema, source: int, visits: list[str], context: Context) -> Iterator[pl.Expr]:
-    policy = context.policy
-    categories = {text: policy.visit_category_of(text) for text in visits}
+def _plain_columns(
+    schema: pl.Schema, source: int, codes: Mapping[str, list[str]], policy: Policy
+) -> Iterator[pl.Expr]:
+    visits, charges = codes["visit_type"], codes["charge_category"]
     classes = policy.point_class_by_charge()
+    category = _meaning("visit_type", [policy.visit_category_of(text) for text in visits], _CATEGORIES)
+    charge_class = _meaning("charge_category", [classes[text] for text in charges], _CLASSES)
     inpatient = pl.lit("inpatient", dtype=_CLASSES)
-    visit, charge = pl.col("visit_type"), pl.col("charge_category")
-    is_inpatient = visit.is_in([text for text, category in categories.items() if category == "inpatient"])
     made = {
         "source": pl.lit(source),
-        "visit_category": _coded(visit, categories, pl.Enum(VISIT_CATEGORIES)),
-        "is_emergency": visit.is_in([text for text in visits if policy.is_emergency(text)]),
-        "point_class": pl.when(is_inpatient).then(inpatient).otherwise(_coded(charge, classes, _CLASSES)),
-        "points": _whole_points(schema),
-        "amount": _whole_amount(schema) if "amount" in schema else pl.lit(None),
+        "institution_id": pl.col("institution_id_code"),
+        "insurance_type": pl.col("insurance_type_code"),
+        "visit_category": category,
+        "is_emergency": _meaning("visit_type", [policy.is_emergency(text) for text in visits], pl.Boolean()),
+        "point_class": pl.when(category == "inpatient").then(inpatient).otherwise(charge_class),
+        "points": pl.col("points_units"),
+        "amount": pl.col("amount_units"),
         "is_converted": pl.lit(False),
         "fault": pl.lit(None),
-        **{name: _clean(name) if name in schema else pl.lit(None) for name in _FREE_CODES},
+        **{name: pl.lit(None) for name in _FREE_CODES if name not in schema},
     }
     for name, dtype in JUDGED.items():
-        yield made.get(name, pl.col(name)).cast(dtype).alias(name)
+        kept = name in ("institution_id", "insurance_type")
+        column = made.get(name, pl.col(name))
+        yield (column if kept else column.cast(dtype)).alias(name)
+
+
+def _meaning(name: str, meanings: Sequence[str | bool | None], dtype: pl.DataType) -> pl.Expr:
+    """What each code of the column stands for, by its place in the list of codes."""
+    return pl.lit(pl.Series(meanings, dtype=dtype)).gather(pl.col(f"{name}_code").to_physical())
 
 
 def _coded(text: pl.Expr, meaning: Mapping[str, str | None], dtype: pl.Enum) -> pl.Expr:
@@ -292,11 +336,6 @@ def _coded(text: pl.Expr, meaning: Mapping[str, str | None], dtype: pl.Enum) -> 
     codes = {kind: [code for code, known in meaning.items() if known == kind] for kind in kinds}
     choices = [pl.when(text.is_in(codes[kind])).then(pl.lit(kind, dtype=dtype)) for kind in kinds]
     return pl.coalesce(pl.lit(None, dtype=dtype), *choices)
-
-
-def counted_points(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """Points of every line of a typed file as it stands, for the proof: one row per line, 0 where unreadable."""
-    return raw.select(points=_whole_points(raw.collect_schema()).fill_null(0))
 
 
 # ---------------------------------------------------------------- values

@@ -1,84 +1,14 @@
 """Is a line payable at all, and if not, the first reason that fits.
 
-Lines that agree in everything a reason depends on share one *profile*, and a profile is judged once for all its
-lines. Source: rules 4 and 5; T 3(1), T 4; D 15, D 34, D 38(5), D 42, D 43, D 45.
+Asked once for each profile: lines that agree in everything a reason depends on.
+Source: rules 4 and 5; T 3(1), T 4; D 15, D 34, D 38(5), D 42, D 43, D 45.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import polars as pl
 
 from ..reasons import UnpaidReason
-
-# What the fate of a line depends on, reduced as `profiled` says. `rank` is its place in the priority list, 0 in every
-# other reading.
-PROFILE = (
-    "institution_id",
-    "serviced_on",
-    "settled_on",
-    "visit_category",
-    "is_emergency",
-    "insurance_type",
-    "department_id",
-    "physician_id",
-    "disease_code",
-    "point_class",
-    "rank",
-)
-
-
-@dataclass(frozen=True)
-class Relevant:
-    """The codes and days that a rule can turn on; lines that differ in anything else share a fate.
-
-    `institutions`: institution_id, last_change (Date: after it every day of service stands alike), has_days (may a
-    threshold apply, so that days of settlement count?). The lists hold the codes that some agreement, policy or
-    event names.
-    """
-
-    institutions: pl.DataFrame
-    departments: list[str]
-    physicians: list[str]
-    diseases: list[str]
-    insurance_types: list[str]
-
-
-def profiled(lines: pl.LazyFrame, relevant: Relevant, rank: pl.Expr) -> pl.LazyFrame:
-    """Reduce each line to the profile that decides its fate.
-
-    Rows:  one per line. Needs: the columns of JUDGED.
-    Adds:  the columns of PROFILE, in place of those they reduce, as small whole numbers (Enum) where they are codes:
-           the day of service at most the institution's last change; the day of settlement null where no threshold
-           can apply; null for codes that no rule can turn on (a disease only of special-outpatient lines).
-    Source: rules 4, 5.
-    """
-    codes = pl.Enum(relevant.institutions["institution_id"])  # an Enum takes no code twice: the join is m:1
-    institutions = relevant.institutions.with_columns(pl.col("institution_id").cast(codes)).lazy()
-    is_special = pl.col("visit_category") == "special_outpatient"
-    return (
-        lines.with_columns(pl.col("institution_id").cast(codes))
-        .join(institutions, on="institution_id", how="left")  # validate= would hold every line in memory
-        .with_columns(
-            _kept("insurance_type", relevant.insurance_types),
-            _kept("department_id", relevant.departments),
-            _kept("physician_id", relevant.physicians),
-            _kept("disease_code", relevant.diseases, is_special),
-            serviced_on=pl.min_horizontal(pl.col("serviced_at").dt.date(), "last_change"),
-            settled_on=pl.when("has_days").then(pl.col("settled_at").dt.date()),
-            rank=rank.cast(pl.UInt8),
-        )
-        .drop("last_change", "has_days")
-    )
-
-
-def _kept(name: str, codes: list[str], also: pl.Expr | None = None) -> pl.Expr:
-    """The code if some rule names it, else null. Without any such code the column is not even read."""
-    if not codes:
-        return pl.lit(None, dtype=pl.Enum([])).alias(name)
-    known = pl.col(name).cast(pl.Enum(codes), strict=False)
-    return known if also is None else pl.when(also).then(known).alias(name)
 
 
 def judged(
@@ -93,7 +23,7 @@ def judged(
     """Give every profile its settling institution, regime and first reason.
 
     Rows:  one per profile, in any order.
-    Needs: the columns of PROFILE. `spans`, `departments`, `physicians` as `Registry.spans` and `target_spans`
+    Needs: the columns of profiles.PROFILE. `spans`, `departments`, `physicians` as `Registry.spans` and `target_spans`
            make them; `agreements`: agreement_id, designation and three lists; `settling`: institution_id, settling_id.
     Adds:  settling_id (String), regime (String, never null), coaching_year (Int32, null outside coaching),
            reason (String, null if the lines are eligible).

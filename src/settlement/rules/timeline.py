@@ -389,15 +389,22 @@ class Registry:
         ]
         return pl.DataFrame(rows, schema=_SPANS, orient="row")
 
+    def change_days(self) -> list[date]:
+        """Every day on which the status of some institution's lines, or of a target, may change."""
+        return sorted({day for institution in self.settling_of for day in self._changes(institution)})
+
     def last_change(self, institution: str, until: date) -> date:
         """Newest day up to `until` on which the status of the institution's lines, or a target's, changes."""
+        return max(day for day in self._changes(institution) if day <= until)
+
+    def _changes(self, institution: str) -> list[date]:
         settling = self.settling_of[institution]
         days = self.timelines[settling].changes(self.interruptions_of[institution])
         for owner in {institution, settling}:
             for what in ("department", "physician"):
                 for spans in target_suspensions(self.events_of.get(owner, ()), what).values():
                     days += [day for span in spans for day in (span.first, day_after(span.last))]
-        return max(day for day in days if day <= until)
+        return days
 
     def suspended_targets(self, what: str) -> list[str]:
         """Every department or physician that some event suspends."""
