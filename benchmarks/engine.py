@@ -1,0 +1,121 @@
+"""The engine, as the benchmarks know it: whatever touches more than its public calls stands here.
+
+`run` is the whole of `settlement run`, in a process of its own. `alike` does what the peers do and no more (threshold
+and line attribution of clean lines), by the engine's own rules.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from settlement import exact, load_policy
+from settlement.ledger import Ledger
+from settlement.rules import overage
+from settlement.rules.overage import CELL, FULL, LINE_ORDER, WALK
+from settlement.runs import Order
+from settlement.runs import run as post
+
+from .job import MONTH, POLICY_FILE, Job
+
+PROGRAM = (sys.executable, "-m", "settlement.cli")
+
+
+def run(batch: Path, attribution: str, ledger: Path) -> Sequence[str]:
+    """The command that settles a batch into a new ledger: read, validate, find duplicates, judge, attribute, record,
+    publish the DuckDB file."""
+    options = ["--month", MONTH, "--policy", str(batch.parent / POLICY_FILE), "--ledger", str(ledger)]
+    return [*PROGRAM, "run", str(batch), *options, "--reading", f"attribution={attribution}", "--json"]
+
+
+def steps(job: Job) -> dict[str, float]:
+    """Seconds of each step of the same run, in its order, by the sentences with which it tells its progress."""
+    told: list[tuple[str, float]] = []
+
+    def tell(sentence: str) -> None:
+        step = sentence.partition(":")[0]  # "reading claims.csv: 50,000 lines" goes on with the same step
+        step = "reading" if step.startswith("reading ") else step
+        if not told or told[-1][0] != step:
+            told.append((step, time.perf_counter()))
+
+    policy = load_policy(job.given.parent / POLICY_FILE).with_readings({"attribution": job.attribution})
+    post(Order(job.given, MONTH, policy), job.out / "ledger", tell)
+    ends = [*(start for _, start in told[1:]), time.perf_counter()]
+    return {step: end - start for (step, start), end in zip(told, ends, strict=True)}
+
+
+def table(ledger: Path, name: str) -> pl.LazyFrame:
+    """A table of the newest run, from the record."""
+    kept = Ledger(ledger)
+    return kept.scan([act.run_id for act in kept.acts() if act.run_id][-1], name)
+
+
+# ---------------------------------------------------------------- like for like
+
+
+def alike(job: Job) -> None:
+    """Group totals, cap, and the cut attributed to lines: the plan of `pipeline.STEPS` without the other steps."""
+    terms = load_policy("tianjin").overage
+    lines = _coded(job)
+    profiles = _profiles(lines)
+    thresholds = pl.read_parquet(job.thresholds).cast({name: profiles.schema[name] for name in _KEYS})
+    groups = overage.totals(profiles).join(thresholds, on=_KEYS, how="left", validate="1:1")
+    groups = overage.capped(groups, terms)
+    cells = overage.located(profiles, groups, terms, job.attribution).filter(pl.col("cut") != FULL)
+    groups.select(*_KEYS, "eligible", "payable").write_parquet(job.groups)
+    cut = lines.join(cells.lazy(), on=CELL, how="inner", nulls_equal=True)
+    walked = overage.attributed(cut.filter(pl.col("cut") == WALK), terms, job.attribution)
+    beyond = cut.filter(pl.col("cut") != WALK).with_columns(line_payable=pl.lit(0, dtype=pl.Int64))
+    unpaid = pl.col("points") - pl.col("line_payable")
+    told = [each.select("institution_id", "claim_id", "line_id", unpaid=unpaid) for each in (walked, beyond)]
+    pl.concat(told).filter(pl.col("unpaid") != 0).sink_parquet(job.unpaid)
+
+
+_KEYS = ["settling_id", "point_class"]
+
+
+def _coded(job: Job) -> pl.LazyFrame:
+    """The clean lines with their cell, codes as small numbers, and the day only where a threshold can be passed."""
+    institutions, categories = pl.read_parquet(job.institutions), pl.read_parquet(job.categories)
+    capped = pl.read_parquet(job.thresholds)["settling_id"].unique()
+    codes, charges = pl.Enum(institutions["institution_id"].sort()), pl.Enum(categories["charge_category"])
+    classes = pl.Enum(categories["point_class"].unique().sort())
+    institutions = institutions.cast(codes).with_columns(  # who settles is an institution too
+        has_days=pl.col("settling_id").is_in(capped.cast(codes).implode())
+    )
+    categories = categories.cast({"charge_category": charges, "point_class": classes, "rank": pl.UInt8})
+    rank = pl.col("rank") if job.attribution == "priority" else pl.lit(0, dtype=pl.UInt8)
+    return (
+        pl.scan_parquet(job.lines)
+        .with_columns(
+            pl.col("institution_id").cast(codes),
+            pl.col("charge_category").cast(charges),
+            points=exact.whole_of_decimal(pl.col("points"), 4, exact.POINT_DECIMALS),
+        )
+        .join(institutions.lazy(), on="institution_id", how="inner")
+        .join(categories.lazy(), on="charge_category", how="inner")
+        .with_columns(
+            regime=pl.lit("coaching"),
+            rank=rank,
+            settled_on=pl.when("has_days").then(pl.col("settled_at").dt.date()),
+        )
+        .select(*CELL, *LINE_ORDER, "points")
+    )
+
+
+def _profiles(lines: pl.LazyFrame) -> pl.DataFrame:
+    """Totals of each cell, as `overage` wants them; what only other steps need is null."""
+    points = pl.col("points")
+    absent = {"reason": pl.String, "payment_class": pl.String, "zone": pl.String, "coaching_year": pl.Int32}
+    totals = lines.group_by(CELL).agg(
+        line_count=pl.len(),
+        positive_points=points.filter(points > 0).sum(),
+        negative_points=points.filter(points < 0).sum(),
+    )
+    return totals.collect().with_columns(
+        pl.lit(None, dtype=dtype).alias(name) for name, dtype in absent.items()
+    )
