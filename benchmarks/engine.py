@@ -60,14 +60,15 @@ def table(ledger: Path, name: str) -> pl.LazyFrame:
 def alike(job: Job) -> None:
     """Group totals, cap, and the cut attributed to lines: the plan of `pipeline.STEPS` without the other steps."""
     terms = load_policy("tianjin").overage
-    lines = _coded(job)
-    profiles = _profiles(lines)
-    thresholds = pl.read_parquet(job.thresholds).cast({name: profiles.schema[name] for name in _KEYS})
-    groups = overage.totals(profiles).join(thresholds, on=_KEYS, how="left", validate="1:1")
+    places = _Places(job)
+    profiles = _profiles(places.placed(pl.scan_parquet(job.lines)))
+    groups = overage.totals(profiles).join(places.thresholds, on=_KEYS, how="left", validate="1:1")
     groups = overage.capped(groups, terms)
-    cells = overage.located(profiles, groups, terms, job.attribution).filter(pl.col("cut") != FULL)
     groups.select(*_KEYS, "eligible", "payable").write_parquet(job.groups)
-    cut = lines.join(cells.lazy(), on=CELL, how="inner", nulls_equal=True)
+    cells = overage.located(profiles, groups, terms, job.attribution).filter(pl.col("cut") != FULL)
+    affected = places.institutions.join(cells, on="settling_id", how="semi")["institution_id"].cast(pl.String)
+    some_lines = pl.scan_parquet(job.lines).filter(pl.col("institution_id").is_in(affected.implode()))
+    cut = places.placed(some_lines).join(cells.lazy(), on=CELL, how="inner", nulls_equal=True)
     walked = overage.attributed(cut.filter(pl.col("cut") == WALK), terms, job.attribution)
     beyond = cut.filter(pl.col("cut") != WALK).with_columns(line_payable=pl.lit(0, dtype=pl.Int64))
     unpaid = pl.col("points") - pl.col("line_payable")
@@ -78,33 +79,40 @@ def alike(job: Job) -> None:
 _KEYS = ["settling_id", "point_class"]
 
 
-def _coded(job: Job) -> pl.LazyFrame:
-    """The clean lines with their cell, codes as small numbers, and the day only where a threshold can be passed."""
-    institutions, categories = pl.read_parquet(job.institutions), pl.read_parquet(job.categories)
-    capped = pl.read_parquet(job.thresholds)["settling_id"].unique()
-    codes, charges = pl.Enum(institutions["institution_id"].sort()), pl.Enum(categories["charge_category"])
-    classes = pl.Enum(categories["point_class"].unique().sort())
-    institutions = institutions.cast(codes).with_columns(  # who settles is an institution too
-        has_days=pl.col("settling_id").is_in(capped.cast(codes).implode())
-    )
-    categories = categories.cast({"charge_category": charges, "point_class": classes, "rank": pl.UInt8})
-    rank = pl.col("rank") if job.attribution == "priority" else pl.lit(0, dtype=pl.UInt8)
-    return (
-        pl.scan_parquet(job.lines)
-        .with_columns(
-            pl.col("institution_id").cast(codes),
-            pl.col("charge_category").cast(charges),
-            points=exact.whole_of_decimal(pl.col("points"), 4, exact.POINT_DECIMALS),
+class _Places:
+    """The small tables, with codes as small numbers, and the cell that they give a line."""
+
+    def __init__(self, job: Job) -> None:
+        institutions, categories = pl.read_parquet(job.institutions), pl.read_parquet(job.categories)
+        thresholds = pl.read_parquet(job.thresholds)
+        self.codes = pl.Enum(institutions["institution_id"].sort())
+        self.charges = pl.Enum(categories["charge_category"])
+        classes = pl.Enum(categories["point_class"].unique().sort())
+        self.thresholds = thresholds.cast({"settling_id": self.codes, "point_class": classes})
+        may_be_capped = pl.col("settling_id").is_in(thresholds["settling_id"].unique().implode())
+        self.institutions = institutions.with_columns(has_days=may_be_capped).cast({pl.String: self.codes})
+        self.categories = categories.cast(
+            {"charge_category": self.charges, "point_class": classes, "rank": pl.UInt8}
         )
-        .join(institutions.lazy(), on="institution_id", how="inner")
-        .join(categories.lazy(), on="charge_category", how="inner")
-        .with_columns(
-            regime=pl.lit("coaching"),
-            rank=rank,
-            settled_on=pl.when("has_days").then(pl.col("settled_at").dt.date()),
+        if job.attribution != "priority":
+            self.categories = self.categories.with_columns(rank=pl.lit(0, dtype=pl.UInt8))
+
+    def placed(self, lines: pl.LazyFrame) -> pl.LazyFrame:
+        """Rows: one per line. Adds: CELL (the day only where a threshold can be passed), points (Int64, 10⁻⁴)."""
+        points = exact.whole_of_decimal(pl.col("points"), exact.POINT_DECIMALS, exact.POINT_DECIMALS)
+        return (
+            lines.with_columns(
+                pl.col("institution_id").cast(self.codes),
+                pl.col("charge_category").cast(self.charges),
+                points=points,
+            )
+            .join(self.institutions.lazy(), on="institution_id", how="inner")
+            .join(self.categories.lazy(), on="charge_category", how="inner")
+            .with_columns(
+                regime=pl.lit("coaching"), settled_on=pl.when("has_days").then(pl.col("settled_at").dt.date())
+            )
+            .select(*CELL, *LINE_ORDER, "points")
         )
-        .select(*CELL, *LINE_ORDER, "points")
-    )
 
 
 def _profiles(lines: pl.LazyFrame) -> pl.DataFrame:

@@ -14,23 +14,19 @@ from .job import UNIT, Job
 _ORDER = "settled_at, claim_id, line_id, institution_id"
 _ORDERS = {"chronological": _ORDER, "pro_rata": _ORDER, "priority": f"rank, {_ORDER}"}
 # What is paid when the running total is c; `least` passes over the null of a group without a threshold.
-_PAID = {
-    "chronological": "least(c, threshold)",
-    "priority": "least(c, threshold)",
-    "pro_rata": "case when payable = eligible then c else "
-    "sign(c) * ((2 * abs(c)::hugeint * payable + eligible) // (2 * eligible::hugeint)) end",
-}
+_UP_TO_THRESHOLD = "least({c}, threshold)"
+_PRO_RATA = "sign({c}) * ((2 * abs({c})::hugeint * payable + eligible) // (2 * eligible::hugeint))"
+_CUT_LINES = "placed join (from groups where payable <> eligible) using (settling_id, point_class)"
 
 
 def window(job: Job) -> None:
-    """One window over all lines."""
-    _execute(job, "placed join groups using (settling_id, point_class)")
+    """One window over all lines; pro rata, where the groups' totals are needed anyway, over those of cut groups."""
+    _execute(job, _CUT_LINES if job.attribution == "pro_rata" else "placed")
 
 
 def over_only(job: Job) -> None:
     """A window over the lines of the groups of which something is unpaid."""
-    cut = "(from groups where payable <> eligible)"
-    _execute(job, f"placed join {cut} using (settling_id, point_class)")
+    _execute(job, _CUT_LINES)
 
 
 def _execute(job: Job, lines: str) -> None:
@@ -40,6 +36,7 @@ def _execute(job: Job, lines: str) -> None:
 
 
 def _statements(job: Job, lines: str) -> Iterator[str]:
+    paid = _PRO_RATA if job.attribution == "pro_rata" else _UP_TO_THRESHOLD
     yield f"""
         create view placed as
         select institution_id, claim_id, line_id, settled_at, rank, settling_id, point_class, threshold,
@@ -54,7 +51,6 @@ def _statements(job: Job, lines: str) -> Iterator[str]:
                least(eligible, any_value(threshold)) as payable
         from placed group by all"""
     yield f"copy groups to '{job.groups}'"
-    yield f"create macro paid(c, threshold, eligible, payable) as {_PAID[job.attribution]}"
     yield f"""
         copy (
           with running as (
@@ -65,7 +61,6 @@ def _statements(job: Job, lines: str) -> Iterator[str]:
             from {lines}
           )
           select institution_id, claim_id, line_id,
-                 (points - paid(after, threshold, eligible, payable)
-                         + paid(after - points, threshold, eligible, payable))::bigint as unpaid
+                 (points - {paid.format(c="after")} + {paid.format(c="(after - points)")})::bigint as unpaid
           from running where unpaid <> 0
         ) to '{job.unpaid}'"""

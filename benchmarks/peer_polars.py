@@ -1,4 +1,4 @@
-"""Peer: the same in plain polars, as an analyst writes it: sort all lines, then a running total per group."""
+"""Peer: the same in plain polars, as an analyst writes it: one ordered running total per group over all lines."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ _ORDER = ["settled_at", "claim_id", "line_id", "institution_id"]
 
 def running_total(job: Job) -> None:
     """Exact in whole numbers; `min_horizontal` passes over the null of a group without a threshold."""
-    points, after, eligible, payable = (pl.col(name) for name in ("points", "after", "eligible", "payable"))
-    lines = _placed(job)
+    lines, points, after = _placed(job), pl.col("points"), pl.col("after")
     groups = (
         lines.group_by(_GROUP)
         .agg(pl.col("threshold").first(), eligible=points.sum())
         .with_columns(payable=pl.min_horizontal("eligible", "threshold"))
+        .drop("threshold")
         .collect()
     )
-    groups.drop("threshold").write_parquet(job.groups)
-    running = (
-        lines.join(groups.lazy().drop("threshold"), on=_GROUP, how="left")
-        .sort(["rank", *_ORDER] if job.attribution == "priority" else _ORDER)
-        .with_columns(after=points.cum_sum().over(_GROUP))
-    )
-    paid = _pro_rata if job.attribution == "pro_rata" else _up_to_threshold
-    unpaid = points - paid(after) + paid(after - points)
+    groups.write_parquet(job.groups)
+    order = ["rank", *_ORDER] if job.attribution == "priority" else _ORDER
+    running = lines.with_columns(after=points.cum_sum().over(_GROUP, order_by=order))
+    paid = _up_to_threshold
+    if job.attribution == "pro_rata":
+        paid, cut = _pro_rata, groups.filter(pl.col("eligible") != pl.col("payable"))
+        running = running.join(cut.lazy(), on=_GROUP, how="inner")
     (
-        running.filter(eligible != payable)
-        .select("institution_id", "claim_id", "line_id", unpaid=unpaid)
+        running.select(
+            "institution_id", "claim_id", "line_id", unpaid=points - paid(after) + paid(after - points)
+        )
         .filter(pl.col("unpaid") != 0)
         .sink_parquet(job.unpaid)
     )
