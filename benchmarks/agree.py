@@ -36,13 +36,16 @@ def refuse_difference(name: str, found: Path, expected: Path) -> None:
 
 
 def _refuse(where: str, found: pl.DataFrame, right: pl.DataFrame) -> None:
-    whole = {name: pl.Int64 for name in right.columns if name not in (*_LINE, *_GROUP)}
-    texts = {name: pl.String for name in right.columns if name not in whole}
-    both = [frame.cast({**whole, **texts}).sort(right.columns) for frame in (found, right)]
+    texts = [name for name in right.columns if name in (*_LINE, *_GROUP)]
+    both = [
+        frame.with_columns(pl.col(texts).cast(pl.String), pl.exclude(texts).cast(pl.Int64)).sort(
+            right.columns
+        )
+        for frame in (found, right)
+    ]
     if not both[0].equals(both[1]):
-        only = [
-            one.join(other, on=right.columns, how="anti").head(3).rows() for one, other in (both, both[::-1])
-        ]
+        only = [one.join(other, on=right.columns, how="anti") for one, other in (both, both[::-1])]
         raise Differs(
-            f"{where}: {found.height} rows instead of {right.height}; found {only[0]}, expected {only[1]}"
+            f"{where}: {found.height} rows instead of {right.height}; "
+            f"only here {only[0].head(3).rows()}, only in the engine's {only[1].head(3).rows()}"
         )

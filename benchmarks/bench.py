@@ -3,56 +3,30 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
-from . import data, machine
-from .case import FLOOR, RUN, Case, Found, measured
+from . import data, machine, report
+from .case import Case, Found, measured
 from .measure import ROOT
 from .work import CONTENDERS
 
 RESULTS = ROOT / "benchmarks" / "results"
-MOST_LINES_IN_MEMORY = 20_000_000  # pandas and plain polars hold every line: above this they are left out
-LABELS = {
-    FLOOR: "floor: bare scan of nine columns",
-    RUN: "engine: full run",
-    "alike": "engine: like for like",
-    "duckdb": "DuckDB: window over all lines",
-    "duckdb_over_only": "DuckDB: window over cut groups only",
-    "polars": "polars: running total over all lines",
-    "pandas": "pandas: running total over all lines",
-}
-COLUMNS = (
-    "lines",
-    "over",
-    "format",
-    "attribution",
-    "what",
-    "seconds",
-    "M lines/s",
-    "CPU s",
-    "peak MiB",
-    "× floor",
-    "× like for like",
-)
+IN_MEMORY, MOST_LINES_IN_MEMORY = ("polars", "pandas"), 20_000_000  # they hold every line at once
+ONLY_CHRONOLOGICAL = ("duckdb_over_only", "pandas")
 
 
 def main() -> None:
     chosen = _options().parse_args()
     found: list[Found] = []
-    for case in _cases(chosen.sizes, chosen.shares, chosen.formats, chosen.attributions, chosen.contenders):
-        Console(stderr=True).print(f"{case.spec.name} {case.attribution} …", highlight=False)
+    for case in _cases(chosen):
+        print(f"{case.spec.name} {case.attribution} …", file=sys.stderr)
         with_steps = case.attribution == "chronological"
         found.append(measured(case, chosen.repeats, chosen.data, with_steps=with_steps))
-        _write(
-            found, chosen.name or machine.description()["date"], chosen.repeats
-        )  # so that a cut-off run leaves what it has
-    _print(found)
+        report.write(found, chosen.repeats, RESULTS, chosen.name)  # a run that is cut off leaves what it has
+    report.show(found)
 
 
 def _options() -> argparse.ArgumentParser:
@@ -68,7 +42,9 @@ def _options() -> argparse.ArgumentParser:
     words.add_argument(
         "--data", type=Path, default=data.default_folder(), help="where generated batches are kept"
     )
-    words.add_argument("--name", help="of the files in benchmarks/results; the date if not given")
+    words.add_argument(
+        "--name", default=machine.description()["date"], help="of the files in benchmarks/results"
+    )
     return words
 
 
@@ -80,111 +56,23 @@ def _sizes(text: str) -> list[int]:
     return [int(word[1]) * units[word[2]] for word in words if word]
 
 
-def _cases(
-    sizes: Sequence[int],
-    shares: Sequence[str],
-    formats: Sequence[str],
-    attributions: Sequence[str],
-    contenders: Sequence[str],
-) -> Iterator[Case]:
-    """Every share in Parquet; the other attributions where they do most, at the largest share; CSV at the smallest."""
-    for lines in sizes:
-        taking_part = tuple(
-            name for name in contenders if lines <= MOST_LINES_IN_MEMORY or name not in ("polars", "pandas")
-        )
-        for attribution in attributions if "parquet" in formats else ():
-            for share in shares if attribution == "chronological" else shares[-1:]:
-                yield Case(data.Spec(lines, share, "parquet"), attribution, taking_part)
-        if "csv" in formats:
-            yield Case(data.Spec(lines, shares[0], "csv"))
+def _cases(chosen: argparse.Namespace) -> Iterator[Case]:
+    """Every share in Parquet; the other attributions where they do most, at the last share; CSV at the first."""
+    for lines in chosen.sizes:
+        if "parquet" in chosen.formats:
+            for attribution in chosen.attributions:
+                for share in chosen.shares if attribution == "chronological" else chosen.shares[-1:]:
+                    taking_part = tuple(
+                        name for name in chosen.contenders if _takes_part(name, lines, attribution)
+                    )
+                    yield Case(data.Spec(lines, share, "parquet"), attribution, taking_part)
+        if "csv" in chosen.formats:
+            yield Case(data.Spec(lines, chosen.shares[0], "csv"))
 
 
-# ---------------------------------------------------------------- what is shown and kept
-
-
-def _print(found: Sequence[Found]) -> None:
-    table = Table(*COLUMNS)
-    for column in table.columns[5:]:
-        column.justify = "right"
-    for each in found:
-        for row in _rows(each):
-            table.add_row(*row)
-        table.add_section()
-    Console().print(table)
-
-
-def _rows(found: Found) -> Iterator[tuple[str, ...]]:
-    spec = found.case.spec
-    case = (f"{spec.lines:,}", f"{spec.share}", spec.file_format, found.case.attribution)
-    for name, row in found.rows.items():
-        yield (
-            *case,
-            LABELS[name],
-            f"{row.seconds:.2f}",
-            f"{spec.lines / row.seconds / 1e6:.2f}",
-            f"{row.cpu_seconds:.2f}",
-            f"{row.peak_bytes / 2**20:,.0f}",
-            f"{row.seconds / found.rows[FLOOR].seconds:.1f}",
-            f"{row.seconds / found.rows['alike'].seconds:.1f}" if "alike" in found.rows else "",
-        )
-
-
-def _write(found: Sequence[Found], name: str, repeats: int) -> None:
-    """The figures as JSON, every sample included, and the same table as Markdown."""
-    RESULTS.mkdir(exist_ok=True)
-    told = {"machine": machine.description(), "repeats": repeats, "cases": [_kept(each) for each in found]}
-    (RESULTS / f"{name}.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
-    (RESULTS / f"{name}.md").write_text(_markdown(found, repeats), encoding="utf-8")
-
-
-def _kept(found: Found) -> dict[str, object]:
-    spec = found.case.spec
-    rows = {
-        name: {
-            "seconds": row.seconds,
-            "lines_per_second": spec.lines / row.seconds,
-            "cpu_seconds": row.cpu_seconds,
-            "peak_bytes": row.peak_bytes,
-            "samples": [[sample.seconds, sample.process_seconds] for sample in row.samples],
-        }
-        for name, row in found.rows.items()
-    }
-    about = {
-        "lines": spec.lines,
-        "institutions": spec.institutions,
-        "over": spec.share,
-        "format": spec.file_format,
-    }
-    return {**about, "attribution": found.case.attribution, "rows": rows, "steps": dict(found.steps)}
-
-
-def _markdown(found: Sequence[Found], repeats: int) -> str:
-    about = "; ".join(f"{name} {value}" for name, value in machine.description().items())
-    rows = [row for each in found for row in _rows(each)]
-    steps = [
-        (
-            f"{each.case.spec.lines:,}",
-            each.case.spec.share,
-            each.case.spec.file_format,
-            step,
-            f"{seconds:.2f}",
-        )
-        for each in found
-        for step, seconds in each.steps.items()
-    ]
-    parts = (
-        f"Measured: {about}. Median of {repeats}.",
-        _lines(COLUMNS, rows, 6),
-        "Where the time of a full run goes (one run):",
-        _lines(("lines", "over", "format", "step", "seconds"), steps, 4),
-    )
-    return "\n\n".join(parts) + "\n"
-
-
-def _lines(header: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:
-    """A Markdown table; columns after the first `texts` are numbers."""
-    rule = ["---"] * texts + ["---:"] * (len(header) - texts)
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *rows))
+def _takes_part(contender: str, lines: int, attribution: str) -> bool:
+    fits = lines <= MOST_LINES_IN_MEMORY or contender not in IN_MEMORY
+    return fits and (attribution == "chronological" or contender not in ONLY_CHRONOLOGICAL)
 
 
 if __name__ == "__main__":
