@@ -59,15 +59,15 @@ def table(ledger: Path, name: str) -> pl.LazyFrame:
 
 def alike(job: Job) -> None:
     """Group totals, cap, and the cut attributed to lines: the plan of `pipeline.STEPS` without the other steps."""
-    terms = load_policy("tianjin").overage
-    places = _Places(job)
-    profiles = _profiles(places.placed(pl.scan_parquet(job.lines)))
+    terms, places = load_policy("tianjin").overage, _Places(job)
+    lines = pl.scan_parquet(job.lines)
+    profiles = _profiles(lines, places)
     groups = overage.totals(profiles).join(places.thresholds, on=_KEYS, how="left", validate="1:1")
     groups = overage.capped(groups, terms)
     groups.select(*_KEYS, "eligible", "payable").write_parquet(job.groups)
     cells = overage.located(profiles, groups, terms, job.attribution).filter(pl.col("cut") != FULL)
     affected = places.institutions.join(cells, on="settling_id", how="semi")["institution_id"].cast(pl.String)
-    some_lines = pl.scan_parquet(job.lines).filter(pl.col("institution_id").is_in(affected.implode()))
+    some_lines = places.coded(lines.filter(pl.col("institution_id").is_in(affected.implode())))
     cut = places.placed(some_lines).join(cells.lazy(), on=CELL, how="inner", nulls_equal=True)
     walked = overage.attributed(cut.filter(pl.col("cut") == WALK), terms, job.attribution)
     beyond = cut.filter(pl.col("cut") != WALK).with_columns(line_payable=pl.lit(0, dtype=pl.Int64))
@@ -80,7 +80,7 @@ _KEYS = ["settling_id", "point_class"]
 
 
 class _Places:
-    """The small tables, with codes as small numbers, and the cell that they give a line."""
+    """The small tables with codes as small numbers, and what they say of a line."""
 
     def __init__(self, job: Job) -> None:
         institutions, categories = pl.read_parquet(job.institutions), pl.read_parquet(job.categories)
@@ -88,42 +88,50 @@ class _Places:
         self.codes = pl.Enum(institutions["institution_id"].sort())
         self.charges = pl.Enum(categories["charge_category"])
         classes = pl.Enum(categories["point_class"].unique().sort())
+        self.institutions = institutions.cast(self.codes)
+        rank = pl.col("rank") if job.attribution == "priority" else pl.lit(0)
+        self.categories = categories.with_columns(
+            pl.col("charge_category").cast(self.charges),
+            pl.col("point_class").cast(classes),
+            rank=rank.cast(pl.UInt8),
+        )
         self.thresholds = thresholds.cast({"settling_id": self.codes, "point_class": classes})
-        may_be_capped = pl.col("settling_id").is_in(thresholds["settling_id"].unique().implode())
-        self.institutions = institutions.with_columns(has_days=may_be_capped).cast({pl.String: self.codes})
-        self.categories = categories.cast(
-            {"charge_category": self.charges, "point_class": classes, "rank": pl.UInt8}
-        )
-        if job.attribution != "priority":
-            self.categories = self.categories.with_columns(rank=pl.lit(0, dtype=pl.UInt8))
+        self.capped = self.institutions.join(self.thresholds, on="settling_id", how="semi")["institution_id"]
 
-    def placed(self, lines: pl.LazyFrame) -> pl.LazyFrame:
-        """Rows: one per line. Adds: CELL (the day only where a threshold can be passed), points (Int64, 10⁻⁴)."""
-        points = exact.whole_of_decimal(pl.col("points"), exact.POINT_DECIMALS, exact.POINT_DECIMALS)
+    def coded(self, lines: pl.LazyFrame) -> pl.LazyFrame:
+        """Rows: one per line. Adds: settled_on, null where no threshold can be passed; points (Int64, 10⁻⁴)."""
+        institution = pl.col("institution_id").cast(self.codes)
+        return lines.with_columns(
+            institution_id=institution,
+            charge_category=pl.col("charge_category").cast(self.charges),
+            settled_on=pl.when(institution.is_in(self.capped.implode())).then(pl.col("settled_at").dt.date()),
+            points=exact.whole_of_decimal(pl.col("points"), exact.POINT_DECIMALS, exact.POINT_DECIMALS),
+        ).select(*LINE_ORDER, "charge_category", "settled_on", "points")
+
+    def placed(self, coded: pl.LazyFrame) -> pl.LazyFrame:
+        """Rows: as given. Needs: institution_id, charge_category, settled_on. Adds: the rest of CELL."""
         return (
-            lines.with_columns(
-                pl.col("institution_id").cast(self.codes),
-                pl.col("charge_category").cast(self.charges),
-                points=points,
-            )
-            .join(self.institutions.lazy(), on="institution_id", how="inner")
+            coded.join(self.institutions.lazy(), on="institution_id", how="inner")
             .join(self.categories.lazy(), on="charge_category", how="inner")
-            .with_columns(
-                regime=pl.lit("coaching"), settled_on=pl.when("has_days").then(pl.col("settled_at").dt.date())
-            )
-            .select(*CELL, *LINE_ORDER, "points")
+            .with_columns(regime=pl.lit("coaching"))
         )
 
 
-def _profiles(lines: pl.LazyFrame) -> pl.DataFrame:
+def _profiles(lines: pl.LazyFrame, places: _Places) -> pl.DataFrame:
     """Totals of each cell, as `overage` wants them; what only other steps need is null."""
-    points = pl.col("points")
+    points, negative = pl.col("points"), pl.col("negative_points")
     absent = {"reason": pl.String, "payment_class": pl.String, "zone": pl.String, "coaching_year": pl.Int32}
-    totals = lines.group_by(CELL).agg(
-        line_count=pl.len(),
-        positive_points=points.filter(points > 0).sum(),
-        negative_points=points.filter(points < 0).sum(),
+    by_category = (
+        places.coded(lines)
+        .group_by("institution_id", "charge_category", "settled_on")
+        .agg(points.sum(), line_count=pl.len(), negative_points=points.clip(upper_bound=0).sum())
+        .with_columns(positive_points=points - negative)
+        .collect()
     )
-    return totals.collect().with_columns(
-        pl.lit(None, dtype=dtype).alias(name) for name, dtype in absent.items()
+    return (
+        places.placed(by_category.lazy())
+        .group_by(CELL)
+        .agg(pl.col("line_count", "positive_points", "negative_points").sum())
+        .with_columns(pl.lit(None, dtype=dtype).alias(name) for name, dtype in absent.items())
+        .collect()
     )
