@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping
 from decimal import Decimal
@@ -46,6 +47,8 @@ def main() -> None:
         "--data", type=Path, default=data.default_folder(), help="where generated batches are kept"
     )
     chosen = words.parse_args()
+    if os.getloadavg()[0] > (os.cpu_count() or 1) / 2:
+        print("the machine has other work to do: ratios may be off")
     if chosen.record:
         _record(_measured(chosen.data))
     else:
