@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 help: ## what there is
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/make \1\t\2/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/make \1\t\2/'
 
 .venv/ready: pyproject.toml
 	@echo "setting up .venv with $$($(PYTHON) --version) …"
@@ -24,6 +24,18 @@ check: .venv/ready ## style, types and duplicate-free imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: .venv/ready ## measure against a bare scan, DuckDB, polars and pandas: make bench SIZES="1M 20M 100M"
+	$(BIN)/python -m benchmarks.bench $(if $(SIZES),--sizes "$(SIZES)")
+
+bench-parts: .venv/ready ## measure parts of a run, each alone
+	$(BIN)/python -m pytest benchmarks/bench_parts.py
+
+bench-check: .venv/ready ## has the engine become slower than recorded, against the bare scan and DuckDB?
+	$(BIN)/python -m benchmarks.check
+
+bench-record: .venv/ready ## renew that record
+	$(BIN)/python -m benchmarks.check --record
+
 wheel: .venv/ready ## build the wheel into dist/
 	@$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	@ls dist
@@ -31,5 +43,5 @@ wheel: .venv/ready ## build the wheel into dist/
 clean: ## remove what make has made
 	rm -rf .venv demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test check wheel clean
+.PHONY: help demo test check bench bench-parts bench-check bench-record wheel clean
 .DEFAULT_GOAL := help
