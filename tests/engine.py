@@ -24,7 +24,7 @@ def engine_tables(batch: Path, month: str, policy_path: Path) -> dict[str, Any]:
         settlement = settle(read, policy)
     except Refusal as refusal:
         return {REFUSED: str(refusal)}
-    tables: dict[str, Any] = {name: frame.to_dicts() for name, frame in settlement.tables.items()}
+    tables: dict[str, Any] = {name: frame.to_dicts() for name, frame in settlement.frames.items()}
     tables["runs"] = {
         name: Decimal(count).scaleb(-4) if name.startswith("points") else count
         for name, count in settlement.counts.items()

@@ -199,7 +199,7 @@ def settled(writer: Callable[[Path], None]) -> Result | str:
         except Refusal:
             return "refused"
         report.batch.close()
-    tables = {name: frame.to_dicts() for name, frame in report.settlement.tables.items()}
+    tables = {name: frame.to_dicts() for name, frame in report.settlement.frames.items()}
     rejected = Counter(
         (row["claim_id"], row["line_id"], row["rule"], row["column_name"]) for row in tables["rejected_lines"]
     )

@@ -9,7 +9,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
 from typing import TypeVar
+from weakref import finalize
 
 import polars as pl
 
@@ -19,9 +23,17 @@ from .errors import Fault, Refusal
 from .policy import Policy
 from .reasons import Finding, UnpaidReason
 from .rules import eligibility, overage, pricing, statements, thresholds, timeline
-from .rules.overage import CELL, LINE_ORDER
+from .rules.overage import CELL
 from .rules.profiles import Profiles, Relevant
 from .terms import GROUP
+
+
+class Staging:
+    """A folder for what does not fit into memory; it goes with this object."""
+
+    def __init__(self) -> None:
+        self.path = Path(mkdtemp(prefix="settlement-"))
+        finalize(self, rmtree, self.path, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -29,16 +41,23 @@ class Settlement:
     """The result of one month: polars frames named as the ledger's tables, without run_id.
 
     `counts` holds lines_in, lines_settled, lines_rejected and points_in, points_settled, points_rejected (10⁻⁴).
+    `tables` has `unpaid_lines` as a lazy frame over files in `staging`, which live as long as this object.
     """
 
-    tables: dict[str, pl.DataFrame]
+    tables: dict[str, pl.DataFrame | pl.LazyFrame]
     counts: dict[str, int]
     assumptions: tuple[str, ...]
+    staging: Staging | None = field(default=None, repr=False)
+
+    @property
+    def frames(self) -> dict[str, pl.DataFrame]:
+        """All tables in memory."""
+        return {name: table.lazy().collect() for name, table in self.tables.items()}
 
     def __getattr__(self, name: str) -> pl.DataFrame:
         try:
-            tables: dict[str, pl.DataFrame] = self.__dict__["tables"]
-            return tables[name]
+            tables: dict[str, pl.DataFrame | pl.LazyFrame] = self.__dict__["tables"]
+            return tables[name].lazy().collect()
         except KeyError:
             raise AttributeError(
                 f"no table {name!r}; there are {', '.join(self.__dict__['tables'])}"
@@ -71,7 +90,8 @@ class Work:
     groups: pl.DataFrame = field(default_factory=pl.DataFrame)  # settling institution × regime × class
     cells: pl.DataFrame = field(default_factory=pl.DataFrame)  # group × rank × day, with its cut
     suspended_since: pl.DataFrame = field(default_factory=pl.DataFrame)  # first line on suspended days
-    tables: dict[str, pl.DataFrame] = field(default_factory=dict)
+    tables: dict[str, pl.DataFrame | pl.LazyFrame] = field(default_factory=dict)
+    staging: Staging = field(default_factory=lambda: Staging())
     counts: dict[str, int] = field(default_factory=dict)
     assumptions: list[str] = field(default_factory=list)
 
@@ -105,7 +125,7 @@ def settle(
         progress(sentence)
         step(work)
     tables = {table.name: _as_ledger_table(table, work.tables[table.name]) for table in terms.RESULT_TABLES}
-    return Settlement(tables, work.counts, tuple(dict.fromkeys(work.assumptions)))
+    return Settlement(tables, work.counts, tuple(dict.fromkeys(work.assumptions)), work.staging)
 
 
 def _refuse_outside_policy(batch: Batch, policy: Policy) -> None:
@@ -124,6 +144,8 @@ def _assumption(key: str, note: str) -> str:
 
 
 _Made = TypeVar("_Made")
+_Frame = TypeVar("_Frame", pl.DataFrame, pl.LazyFrame, pl.DataFrame | pl.LazyFrame)
+_OVER = UnpaidReason.OVER_THRESHOLD.value
 _CELL_FACTS = ("running_before", "cut", "threshold", "eligible", "payable")
 
 # ---------------------------------------------------------------- steps
@@ -213,33 +235,19 @@ def cap(work: Work) -> None:
 
 
 def attribute(work: Work) -> None:
-    """The cut of each group → its lines (rules 7)."""
+    """The cut of each group → its lines (rules 7). A part of the institutions at a time, so that memory stays flat."""
     attribution = work.policy.readings.attribution
     work.cells = overage.located(work.profiles, work.groups, work.policy.overage, attribution)
-    fates = (
-        work.profiles.join(work.cells, on=CELL, how="left", validate="m:1", nulls_equal=True)
-        .filter(pl.col("reason").is_not_null() | (pl.col("cut") != overage.FULL))
-        .select(*work.coding.keys, *CELL, "reason", *_CELL_FACTS, submitted_by="institution_id")
-        .lazy()
-    )
-    affected = fates.select(pl.col("submitted_by").unique()).collect().to_series().to_list()
-    lines = pl.concat(
-        work.coding.keyed(some)
-        .select(*work.coding.keys, "serviced_at", *LINE_ORDER[:-1], "points")
-        .join(fates, on=work.coding.keys, how="inner")  # m:1: a key is a profile's
-        .rename({"submitted_by": "institution_id"})
-        .collect(engine="streaming")
-        for some in work.batch.lines.good(affected)
-    )
-    work.suspended_since = (
-        lines.filter(_is_suspended()).group_by("settling_id").agg(pl.col("serviced_at").min().dt.date())
-    )
-    is_walked = pl.col("reason").is_null() & (pl.col("cut") == overage.WALK)
-    walked = overage.attributed(lines.filter(is_walked).lazy(), work.policy.overage, attribution).collect()
-    unwalked = lines.filter(~is_walked).with_columns(line_payable=pl.lit(0, dtype=pl.Int64))
-    work.tables["unpaid_lines"] = _unpaid(
-        pl.concat([walked.select(unwalked.columns), unwalked]), work.policy, work.batch.first_day
-    )
+    fates = _fates(work)
+    affected = _affected_lines(work, fates)
+    parts = []
+    for number, part in enumerate(_parts(fates)):
+        lines = affected.filter(pl.col("fate").is_between(part["fate"].min(), part["fate"].max())).collect()
+        unpaid = _unpaid(_paid_lines(lines, part, work.policy, attribution), part, work)
+        parts.append(work.staging.path / f"unpaid-{number:06}.parquet")
+        _as_ledger_table(terms.UNPAID_LINES, unpaid).write_parquet(parts[-1])
+    work.tables["unpaid_lines"] = pl.scan_parquet(parts, glob=False)
+    work.suspended_since = _first_serviced(affected, fates)
 
 
 def report_groups(work: Work) -> None:
@@ -299,7 +307,7 @@ def find(work: Work) -> None:
         .select(
             institution_id="settling_id",
             finding=pl.lit(finding.value),
-            occurred_on="serviced_at",
+            occurred_on="first_serviced",
             detail=pl.concat_str(
                 pl.col("line_count").cast(pl.String), pl.lit(" line(s) serviced on suspended days")
             ),
@@ -540,18 +548,79 @@ def _relief(work: Work) -> pl.DataFrame:
     )
 
 
-def _unpaid(lines: pl.DataFrame, policy: Policy, month: date) -> pl.DataFrame:
-    over = UnpaidReason.OVER_THRESHOLD.value
+_MOST_LINES = 1_000_000  # attributed together: about 300 MB
+
+
+def _fates(work: Work) -> pl.DataFrame:
+    """The profiles whose lines are perhaps not paid in full, and why; `group` counts the groups in canonical order."""
     clauses = {reason.value: reason.clause for reason in UnpaidReason}
-    clauses[over] = f"{policy.overage.clause} {policy.overage.phrase}".strip()
-    reason = pl.col("reason").fill_null(over)
+    clauses[_OVER] = f"{work.policy.overage.clause} {work.policy.overage.phrase}".strip()
+    told = pl.coalesce("reason", pl.lit(_OVER))
+    return (
+        work.profiles.join(work.cells, on=CELL, how="left", validate="m:1", nulls_equal=True)
+        .filter(pl.col("reason").is_not_null() | (pl.col("cut") != overage.FULL))
+        .rename({"institution_id": "submitted_by"})
+        .with_columns(
+            told_reason=told,
+            clause=told.replace_strict(clauses, return_dtype=pl.String),
+            group=pl.struct(GROUP).rank("dense"),
+        )
+        .sort("group")
+        .with_row_index("fate")
+    )
+
+
+def _parts(fates: pl.DataFrame) -> list[pl.DataFrame]:
+    """The fates of whole institutions, in parts of so few lines that they fit into memory; at least one part."""
+    counted = fates.with_columns(part=pl.col("line_count").cum_sum() // _MOST_LINES)
+    whole = counted.with_columns(pl.col("part").min().over("settling_id"))
+    return whole.partition_by("part", maintain_order=True, include_key=False) or [fates]
+
+
+def _affected_lines(work: Work, fates: pl.DataFrame) -> pl.LazyFrame:
+    """The lines of these fates, in any order: fate, serviced_at, settled_at, claim_id, line_id, points.
+
+    They are staged in files: in memory their texts would hold those of all lines around them.
+    """
+    keys, institutions = work.coding.keys, fates["submitted_by"].unique().to_list()
+    fate_of = fates.select("fate", *keys).lazy()
+    paths = []
+    for number, lines in enumerate(work.batch.lines.good(institutions)):
+        paths.append(work.staging.path / f"affected-{number:06}.parquet")
+        (
+            work.coding.keyed(lines)
+            .select(*keys, "serviced_at", "settled_at", "claim_id", "line_id", "points")
+            .join(fate_of, on=keys, how="inner")  # m:1: a key is a profile's
+            .drop(keys)
+            .sink_parquet(paths[-1], compression="lz4")
+        )
+    return pl.scan_parquet(paths, glob=False)
+
+
+def _paid_lines(lines: pl.DataFrame, fates: pl.DataFrame, policy: Policy, attribution: str) -> pl.DataFrame:
+    """What each line is paid: line_payable (10⁻⁴). Those near a crossing are walked, the others paid nothing."""
+    is_walked = pl.col("reason").is_null() & (pl.col("cut") == overage.WALK)
+    facts = fates.filter(is_walked).select("fate", *CELL, *_CELL_FACTS, institution_id="submitted_by")
+    near = lines.join(facts, on="fate", how="inner", validate="m:1")
+    walked = overage.attributed(near.lazy(), policy.overage, attribution).collect()
+    others = lines.join(facts, on="fate", how="anti").with_columns(line_payable=pl.lit(0, dtype=pl.Int64))
+    return pl.concat([walked.select(others.columns), others])
+
+
+def _unpaid(lines: pl.DataFrame, fates: pl.DataFrame, work: Work) -> pl.DataFrame:
+    """Lines not paid in full, in canonical order, with what their fate tells of them."""
+    facts = fates.select("fate", "group", *GROUP, "submitted_by", "told_reason", "clause")
     return (
         lines.filter(pl.col("points") != pl.col("line_payable"))
-        .sort(*GROUP, *LINE_ORDER)
+        .join(facts.select("fate", "group", "submitted_by"), on="fate", how="left", validate="m:1")
+        .sort("group", "settled_at", "claim_id", "line_id", "submitted_by")
+        .join(
+            facts.drop("group", "submitted_by"), on="fate", how="left", validate="m:1", maintain_order="left"
+        )
         .select(
-            month=pl.lit(month),
+            month=pl.lit(work.batch.first_day),
             institution_id="settling_id",
-            submitted_by="institution_id",
+            submitted_by="submitted_by",
             regime="regime",
             point_class="point_class",
             claim_id="claim_id",
@@ -560,14 +629,27 @@ def _unpaid(lines: pl.DataFrame, policy: Policy, month: date) -> pl.DataFrame:
             points=exact.as_points(pl.col("points")),
             payable_points=exact.as_points(pl.col("line_payable")),
             unpaid_points=exact.as_points(pl.col("points") - pl.col("line_payable")),
-            reason=reason,
-            clause=reason.replace_strict(clauses, return_dtype=pl.String),
+            reason="told_reason",
+            clause="clause",
         )
     )
 
 
-def _as_ledger_table(table: terms.Table, frame: pl.DataFrame) -> pl.DataFrame:
-    """Exact types, the dictionary's columns and the canonical order."""
+def _first_serviced(affected: pl.LazyFrame, fates: pl.DataFrame) -> pl.DataFrame:
+    """The first day of service among an institution's lines on suspended days."""
+    suspended = fates.filter(_is_suspended()).select("fate", "settling_id").lazy()
+    return (
+        affected.join(suspended, on="fate", how="inner")
+        .group_by("settling_id")
+        .agg(first_serviced=pl.col("serviced_at").min().dt.date())
+        .collect()
+    )
+
+
+def _as_ledger_table(table: terms.Table, frame: _Frame) -> _Frame:
+    """Exact types, the dictionary's columns and the canonical order; a lazy frame has been given them before."""
+    if isinstance(frame, pl.LazyFrame):
+        return frame
     schema = schemas.polars_schema(table)
     columns = [pl.col(name).cast(dtype) for name, dtype in schema.items() if name != "run_id"]
     return frame.select(columns).sort(table.key, maintain_order=True)

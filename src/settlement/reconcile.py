@@ -59,7 +59,7 @@ def _of_lines(batch: Batch, settlement: Settlement) -> Iterator[Proof]:
 
 def _of_groups(settlement: Settlement) -> Iterator[Proof]:
     """Groups against themselves, their lines and their days (rules 7)."""
-    groups, unpaid, daily = settlement.settlements, settlement.unpaid_lines, settlement.daily_points
+    groups, unpaid, daily = settlement.settlements, settlement.tables["unpaid_lines"], settlement.daily_points
     yield _equal_sums(
         "Σ submitted = Σ payable + unpaid", groups, "submitted_points", "payable_points", "unpaid_points"
     )
@@ -125,11 +125,14 @@ def _equal_sums(sentence: str, frame: pl.DataFrame, whole: str, *parts: str) -> 
 
 
 def _equal_by(
-    sentence: str, left: pl.DataFrame, right: pl.DataFrame, column: str, key: Sequence[str]
+    sentence: str, left: pl.DataFrame, right: pl.DataFrame | pl.LazyFrame, column: str, key: Sequence[str]
 ) -> Proof:
     """The sums of `column` by key agree; a key that one side lacks counts as 0 there. States how many differ."""
     sums = [
-        frame.group_by(key).agg(pl.col(column).fill_null(0).sum().alias(side))
+        frame.lazy()
+        .group_by(key)
+        .agg(pl.col(column).fill_null(0).sum().alias(side))
+        .collect(engine="streaming")
         for frame, side in ((left, "left"), (right, "right"))
     ]
     both = sums[0].join(sums[1], on=key, how="full", coalesce=True, validate="1:1")

@@ -201,9 +201,11 @@ def _strict_refusal(settlement: Settlement) -> Refusal:
     )
 
 
-def _with_run_id(tables: Mapping[str, pl.DataFrame], run_id: str) -> dict[str, pl.DataFrame]:
+def _with_run_id(
+    tables: Mapping[str, pl.DataFrame | pl.LazyFrame], run_id: str
+) -> dict[str, pl.DataFrame | pl.LazyFrame]:
     return {
-        name: frame.select(pl.lit(run_id, dtype=pl.String).alias("run_id"), *frame.columns)
+        name: frame.select(pl.lit(run_id, dtype=pl.String).alias("run_id"), pl.all())
         for name, frame in tables.items()
     }
 

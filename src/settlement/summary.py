@@ -184,9 +184,12 @@ def _with_more(table: Table, height: int) -> Table:
 
 def _unpaid_by_reason(report: Report) -> RenderableType:
     by_reason = (
-        report.settlement.unpaid_lines.group_by("reason")
+        report.settlement.tables["unpaid_lines"]
+        .lazy()
+        .group_by("reason")
         .agg(pl.len(), pl.col("unpaid_points").sum())
         .sort("unpaid_points", "reason", descending=[True, False])
+        .collect()
     )
     if by_reason.is_empty():
         settled = report.counts["lines_settled"]

@@ -373,7 +373,7 @@ def test_no_table_of_a_settlement_holds_a_binary_float() -> None:
     )
     assert {
         f"{name}.{column}"
-        for name, frame in month.settlement.tables.items()
+        for name, frame in month.settlement.frames.items()
         for column, dtype in frame.schema.items()
         if dtype.is_float()
     } == set()

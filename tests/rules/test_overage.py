@@ -643,7 +643,7 @@ def test_row_order_changes_nothing(attribution: str) -> None:
     ]
     under = policy(attribution=attribution, priority=LISTS)
     found = [
-        settle("claim | line | settled | charge | points\n" + "\n".join(order), under=under).settlement.tables
+        settle("claim | line | settled | charge | points\n" + "\n".join(order), under=under).settlement.frames
         for order in (rows, rows[::-1], rows[::3] + rows[1::3] + rows[2::3])
     ]
     assert not found[0]["unpaid_lines"].is_empty()

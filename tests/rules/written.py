@@ -244,7 +244,7 @@ class Month:
 
     def rows(self, name: str, *columns: str) -> list[tuple[Any, ...]]:
         """The columns of a ledger table, sorted; codes as names, numbers and days as texts."""
-        frame: pl.DataFrame = self.settlement.tables[name]
+        frame: pl.DataFrame = self.settlement.frames[name]
         return sorted(tuple(_word(value) for value in row) for row in frame.select(columns).iter_rows())
 
     def group(self, column: str, regime: str = "coaching", point_class: str = "service") -> Any:

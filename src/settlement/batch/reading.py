@@ -95,7 +95,8 @@ class Lines:
     @cached_property
     def repeated(self) -> pl.DataFrame:
         """The copies that are rejected: the columns of JUDGED, with their fault; is_staged: not a plain line."""
-        self._first_reading(lambda lines: lines.select(pl.len()))
+        if not self._is_read:
+            self._first_reading(lambda lines: lines.select(pl.len()))
         unbroken = self._unbroken_staged()
         for morsel in unbroken.select(hash=key_hash()).collect_batches(chunk_size=_MOST_ODD):
             self._hashes.add(morsel["hash"])
