@@ -7,7 +7,7 @@ odd lines are set aside and judged in full, and the points of every line are cou
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
@@ -97,22 +97,25 @@ class Lines:
         """The copies that are rejected: the columns of JUDGED, with their fault; is_staged: not a plain line."""
         if not self._is_read:
             self._first_reading(lambda lines: lines.select(pl.len()))
-        unbroken = self._unbroken_staged()
-        for morsel in unbroken.select(hash=key_hash()).collect_batches(chunk_size=_MOST_ODD):
+        staged = self._unbroken_staged().select(hash=key_hash())
+        for morsel in staged.collect_batches(chunk_size=_MOST_ODD):
             self._hashes.add(morsel["hash"])
-        if self._hashes.repeated.is_empty():
-            return repeated_lines(unbroken.head(0).with_columns(is_staged=True).collect())
-        staged = unbroken.filter(key_hash().is_in(self._hashes.repeated.implode()))
-        copies = [staged.with_columns(is_staged=True)]
+        return repeated_lines(pl.concat(self._copies()))
+
+    def _copies(self) -> Iterator[pl.DataFrame]:
+        """The lines whose hash comes more than once: the columns of JUDGED without fault, and is_staged."""
+        is_repeated = key_hash().is_in(self._hashes.repeated.implode())
+        staged = self._unbroken_staged()
+        found = staged.head(0) if self._hashes.repeated.is_empty() else staged.filter(is_repeated)
+        yield found.with_columns(is_staged=True).collect()
         for files in self.typed:
-            is_repeated = pl.col(ROW_NUMBER).is_in(self._hashes.rows(files.source).implode())
+            is_asked = pl.col(ROW_NUMBER).is_in(self._hashes.rows(files.source).implode())
             plain = (
-                files.plain(is_repeated)
+                files.plain(is_asked)
                 .drop("fault")
-                .cast({"institution_id": pl.String, "insurance_type": pl.String})
+                .with_columns(pl.col("institution_id", "insurance_type").cast(pl.String), is_staged=False)
             )
-            copies.append(plain.with_columns(is_staged=False))
-        return repeated_lines(pl.concat(each.collect() for each in copies))
+            yield plain.collect(engine="streaming")
 
     # ------------------------------------------------------------ the first reading of the typed files
 
