@@ -21,7 +21,7 @@ import polars as pl
 from . import __version__, exact, terms
 from .batch import Batch, Progress, month_of, read_batch
 from .errors import Fault, Refusal
-from .ledger import Ledger, publish, publish_if_stale, results_sha256, stage_table
+from .ledger import Inputs, Ledger, publish, publish_if_stale, results_sha256, stage_inputs, stage_table
 from .pipeline import Carried, Settlement, readings_text, settle
 from .policy import Policy
 from .reconcile import Proof, proofs
@@ -105,7 +105,7 @@ def run(order: Order, folder: Path, progress: Progress) -> Report:
             publish_if_stale(ledger)
             return replace(report, run_id=known, is_unchanged=True)
         progress("posting the run")
-        _post(ledger, run_id, month, report)
+        _post(ledger, run_id, report, order)
         progress("publishing settlement.duckdb")
         publish(ledger)
         return replace(report, run_id=run_id)
@@ -224,15 +224,30 @@ def _same_run(ledger: Ledger, month: date, report: Report) -> str | None:
     return newest.run_id if found == same else None
 
 
-def _post(ledger: Ledger, run_id: str, month: date, report: Report) -> None:
-    staged = ledger.staging()
+def _post(ledger: Ledger, run_id: str, report: Report, order: Order) -> None:
+    staged, month = ledger.staging(), report.batch.first_day
     at = datetime.now(UTC).replace(tzinfo=None)
     frames = {**_with_run_id(report.settlement.tables, run_id), "runs": _run_row(run_id, month, report, at)}
     for table in terms.LEDGER_TABLES:
         stage_table(staged, table, frames[table.name])
+    stage_inputs(staged, _inputs(order, report.batch))
     act = ledger.post_run(staged, month, report.results_sha256, at)
     if act.run_id != run_id:
         raise Fault(f"ledger {ledger.folder}", f"run {act.run_id} posted", f"run {run_id}")
+
+
+def _inputs(order: Order, batch: Batch) -> Inputs:
+    """What the run was settled from, to be kept with it."""
+    return Inputs(
+        policy=order.policy,
+        tables=batch.tables,
+        files=batch.file_sha256,
+        sizes={name: (batch.folder / name).stat().st_size for name in batch.file_sha256},
+        batch_folder=batch.folder.absolute(),
+        submitted_on=order.submitted_on,
+        has_due_date=order.has_due_date,
+        encoding=order.encoding,
+    )
 
 
 def _run_row(run_id: str, month: date, report: Report, at: datetime) -> pl.DataFrame:

@@ -73,14 +73,15 @@ class Batch:
         return self.lines.bad()
 
     @cached_property
+    def file_sha256(self) -> dict[str, str]:
+        """Name in the batch → SHA-256 of every file that was read, in byte order of the names."""
+        return {path.relative_to(self.folder).as_posix(): file_sha256(path) for path in self.files}
+
+    @cached_property
     def input_sha256(self) -> str:
-        """SHA-256 over path and content of every file that was read, in byte order of the paths."""
-        digest = hashlib.sha256()
-        for path in self.files:
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{path.relative_to(self.folder).as_posix()}\n{content}\n".encode())
-        return digest.hexdigest()
+        """SHA-256 over name and content of every file that was read, in byte order of the names."""
+        lines = (f"{name}\n{content}\n" for name, content in self.file_sha256.items())
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
 
     def refuse_damaged_files(self) -> None:
         """Read every Parquet claims file once; raises Refusal for the first that cannot be read."""
@@ -88,6 +89,11 @@ class Batch:
 
     def close(self) -> None:
         self.staging.cleanup()
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def read_batch(

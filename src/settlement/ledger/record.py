@@ -22,7 +22,9 @@ import polars as pl
 
 from ..errors import Fault, Refusal
 from ..terms import LEDGER_TABLES, RUNS, Table
+from . import inputs
 from .digest import check_schema, results_sha256
+from .inputs import Inputs, read_inputs
 from .journal import (
     CLOSED,
     GENESIS,
@@ -36,7 +38,7 @@ from .journal import (
     version_of,
 )
 
-__all__ = ["Ledger", "LedgerInUse", "results_sha256", "stage_table"]
+__all__ = ["Ledger", "LedgerInUse", "results_sha256", "stage_inputs", "stage_table"]
 
 _STAGED = re.compile(r"[0-9]+-[0-9a-f]{16}")
 _TABLES = {table.name: table for table in LEDGER_TABLES}
@@ -113,10 +115,29 @@ class Ledger:
         """The rows of one table of one run, as recorded: in `runs` the status is `open` and the hash null."""
         path = self.path(run_id, table)
         if not path.is_file():
-            raise Refusal(
-                f"ledger {self.folder}", f"no run {run_id}", "a run of this ledger", "see `settlement runs`"
-            )
+            raise _no_run(self.folder, run_id)
         return pl.scan_parquet(path, glob=False)
+
+    def act_of(self, run_id: str) -> Act:
+        """The act that posted the run. Raises: Refusal, if the journal knows no such run."""
+        for act in self.acts():
+            if act.made_run and act.run_id == run_id:
+                return act
+        raise _no_run(self.folder, run_id)
+
+    def inputs(self, run_id: str) -> Inputs:
+        """What the run was settled from, held against the journal's hashes.
+
+        Raises: Refusal, for a run that was posted without its inputs, or if a file of them was changed.
+        """
+        names = (f"runs/{run_id}/{inputs.FOLDER}/{name}" for name in inputs.FILES)
+        files, hashes = {self.folder / name: name for name in names}, self.act_of(run_id).files
+        for path, name in files.items():
+            if name not in hashes:
+                raise _refused_inputs(path, "not kept with the run", "a run that was posted with its inputs")
+            if not path.is_file() or _sha256(path) != hashes[name]:
+                raise _refused_inputs(path, "missing or changed", "the file as the journal knows it")
+        return read_inputs(self.runs / run_id / inputs.FOLDER)
 
     # ------------------------------------------------------------ writing
 
@@ -171,8 +192,8 @@ class Ledger:
     def post_run(self, staged: Path, month: date, results_sha256: str, at: datetime) -> Act:
         """Posts the staged tables as the month's next run: the whole run, or nothing.
 
-        `staged`: a folder of `staging()` with a file of every ledger table, whose rows carry `next_run_id(month)`;
-        it is moved, not copied. `at`: in UTC if it has no time zone.
+        `staged`: a folder of `staging()` with a file of every ledger table, whose rows carry `next_run_id(month)`,
+        and what `stage_inputs` wrote; it is moved, not copied. `at`: in UTC if it has no time zone.
 
         Raises: Refusal, if the month is closed or the folder cannot be written; Fault, if the staged tables are
         not what the dictionary says.
@@ -182,7 +203,10 @@ class Ledger:
             raise Fault(str(staged), "a folder outside the ledger", "a folder of staging()")
         _check_staged(staged, run_id, month, results_sha256)
         with _refusing_what_cannot_be_written(self.folder):
-            files = {f"runs/{run_id}/{path.name}": _sealed_file(path) for path in sorted(staged.iterdir())}
+            found = sorted(
+                path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file()
+            )
+            files = {f"runs/{run_id}/{name}": _sealed_file(staged / name) for name in found}
             self._announce(run_id)
             self._move_into_place(staged, run_id)
             act = self._append(POSTED, month, at, run_id=run_id, files=files, results_sha256=results_sha256)
@@ -238,7 +262,8 @@ class Ledger:
         _fsync(self.folder)
 
     def _move_into_place(self, staged: Path, run_id: str) -> None:
-        _fsync(staged)
+        for folder in (path for path in (*staged.iterdir(), staged) if path.is_dir()):
+            _fsync(folder)
         self.runs.mkdir(exist_ok=True)
         staged.rename(self.runs / run_id)
         for folder in (self.runs, self.folder / "staging", self.folder):
@@ -323,6 +348,15 @@ def stage_table(staged: Path, table: Table, rows: pl.LazyFrame | pl.DataFrame) -
     return path
 
 
+def stage_inputs(staged: Path, kept: Inputs) -> None:
+    """Writes into the staging folder what the run was settled from.
+
+    Raises: Refusal, if the disk is full.
+    """
+    with _refusing_what_cannot_be_written(staged):
+        kept.write(staged / inputs.FOLDER)
+
+
 def _utc(at: datetime) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
@@ -332,12 +366,12 @@ def _utc(at: datetime) -> datetime:
 
 def _check_staged(staged: Path, run_id: str, month: date, results_sha256: str) -> None:
     """Raises: Fault, if a file is missing or foreign, a table has other columns, or rows of another run."""
-    found, expected = (
-        sorted(path.name for path in staged.iterdir()),
-        sorted(f"{name}.parquet" for name in _TABLES),
-    )
-    if found != expected:
-        raise Fault(str(staged), f"files {found}", f"files {expected}")
+    tables, kept = sorted(f"{name}.parquet" for name in _TABLES), staged / inputs.FOLDER
+    found = sorted(path.name for path in staged.iterdir() if path != kept)
+    if found != tables:
+        raise Fault(str(staged), f"files {found}", f"files {tables}")
+    if kept.exists() and sorted(path.name for path in kept.iterdir()) != list(inputs.FILES):
+        raise Fault(str(kept), "a file missing or foreign", f"files {inputs.FILES}")
     for table in LEDGER_TABLES:
         _check_staged_table(staged / f"{table.name}.parquet", table, run_id)
     run = pl.read_parquet(staged / "runs.parquet", glob=False).select(
@@ -384,6 +418,14 @@ def _refusing_what_cannot_be_written(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def _no_run(folder: Path, run_id: str) -> Refusal:
+    return Refusal(f"ledger {folder}", f"no run {run_id}", "a run of this ledger", "see `settlement runs`")
+
+
+def _refused_inputs(path: Path, found: str, expected: str) -> Refusal:
+    return Refusal(str(path), found, expected, "restore it from a backup, or settle the month again")
+
+
 def _unreadable(path: Path, error: OSError) -> Refusal:
     return Refusal(str(path), (error.strerror or str(error)).lower(), "a journal that can be read")
 
@@ -406,6 +448,10 @@ def _sealed_file(path: Path) -> str:
     """Makes a staged file durable and gives its SHA-256."""
     path.chmod(0o640)  # it may have been made under another umask
     _fsync(path)
+    return _sha256(path)
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
