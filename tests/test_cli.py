@@ -524,7 +524,7 @@ def everything_in(ledger: Path) -> Iterator[bytes]:
     for path in sorted(path for path in ledger.rglob("*") if path.is_file()):
         yield path.read_bytes()
         if path.suffix == ".parquet":
-            yield pl.read_parquet(path).write_csv().encode()
+            yield repr(pl.read_parquet(path).rows()).encode()
     with duckdb.connect(str(ledger / "settlement.duckdb"), read_only=True) as connection:
         names = connection.execute(
             "select table_schema, table_name from information_schema.tables"
