@@ -1,5 +1,6 @@
 """The ledger: the record of every run, and the DuckDB file made from it."""
 
+from .adjustments import pending_for, taken_by
 from .inputs import Inputs
 from .journal import CLEARED, CLOSED, GENESIS, POSTED, RESTATED, Act
 from .publish import VIEWS, View, publish, publish_if_stale, query
@@ -17,10 +18,12 @@ __all__ = [
     "Ledger",
     "LedgerInUse",
     "View",
+    "pending_for",
     "publish",
     "publish_if_stale",
     "query",
     "results_sha256",
     "stage_inputs",
     "stage_table",
+    "taken_by",
 ]

@@ -21,7 +21,7 @@ from pathlib import Path
 import polars as pl
 
 from ..errors import Fault, Refusal
-from ..terms import LEDGER_TABLES, RUNS, Table
+from ..terms import LEDGER_TABLES, RUNS, STATEMENTS, Table
 from . import inputs
 from .digest import check_schema, results_sha256
 from .inputs import Inputs, read_inputs
@@ -29,6 +29,7 @@ from .journal import (
     CLOSED,
     GENESIS,
     POSTED,
+    RESTATED,
     Act,
     is_run_id,
     read_journal,
@@ -100,6 +101,10 @@ class Ledger:
         acts = [act for act in self.acts() if act.month == month and act.made_run]
         return acts[-1] if acts else None
 
+    def has_statements(self, run_id: str) -> bool:
+        """Does the run pay anybody? One without money tables has no statements (rules 8.1)."""
+        return bool(self.scan(run_id, STATEMENTS.name).select(pl.len() > 0).collect().item())
+
     def is_closed(self, month: date) -> bool:
         return any(act.act == CLOSED and act.month == month for act in self.acts())
 
@@ -139,6 +144,11 @@ class Ledger:
                 raise _refused_inputs(path, "missing or changed", "the file as the journal knows it")
         return read_inputs(self.runs / run_id / inputs.FOLDER)
 
+    def recorded(self, run_id: str) -> dict[str, pl.DataFrame]:
+        """The recorded tables that hold what a run came to: runs, settlements, statements, adjustments."""
+        names = ("runs", "settlements", "statements", "adjustments")
+        return {name: self.scan(run_id, name).collect() for name in names}
+
     # ------------------------------------------------------------ writing
 
     @contextmanager
@@ -173,23 +183,32 @@ class Ledger:
             folder.mkdir(parents=True)
         return folder
 
-    def next_run_id(self, month: date) -> str:
+    def next_run_id(self, month: date, *, is_restating: bool = False) -> str:
         """The id of the month's next run, for the rows' `run_id`; it is kept free as long as the lock is held.
 
-        Raises: Refusal, if the month is closed. Source: rules 11.
+        Raises: Refusal, if the month is closed, or if it is restated and is not. Source: rules 11.
         """
         self._must_be_locked()
-        if self.is_closed(month):
+        if self.is_closed(month) and not is_restating:
             raise Refusal(
                 f"ledger {self.folder}",
                 f"month {month:%Y-%m} is closed",
                 "an open month",
                 f"state the correction: `settlement restate BATCH --month {month:%Y-%m} --reason TEXT`",
             )
+        if is_restating and not self.is_closed(month):
+            raise Refusal(
+                f"ledger {self.folder}",
+                f"month {month:%Y-%m} is not closed",
+                "a closed month: an open one is simply run again",
+                f"`settlement run BATCH --month {month:%Y-%m}`, or close the month first",
+            )
         newest = self.newest_run(month)
         return run_id_of(month, version_of(newest.run_id) + 1 if newest and newest.run_id else 1)
 
-    def post_run(self, staged: Path, month: date, results_sha256: str, at: datetime) -> Act:
+    def post_run(
+        self, staged: Path, month: date, results_sha256: str, at: datetime, reason: str | None = None
+    ) -> Act:
         """Posts the staged tables as the month's next run: the whole run, or nothing.
 
         `staged`: a folder of `staging()` with a file of every ledger table, whose rows carry `next_run_id(month)`,
@@ -198,7 +217,7 @@ class Ledger:
         Raises: Refusal, if the month is closed or the folder cannot be written; Fault, if the staged tables are
         not what the dictionary says.
         """
-        run_id = self.next_run_id(month)
+        run_id = self.next_run_id(month, is_restating=reason is not None)
         if staged.parent != self.folder / "staging":
             raise Fault(str(staged), "a folder outside the ledger", "a folder of staging()")
         _check_staged(staged, run_id, month, results_sha256)
@@ -209,10 +228,38 @@ class Ledger:
             files = {f"runs/{run_id}/{name}": _sealed_file(staged / name) for name in found}
             self._announce(run_id)
             self._move_into_place(staged, run_id)
-            act = self._append(POSTED, month, at, run_id=run_id, files=files, results_sha256=results_sha256)
+            act = self._append(
+                POSTED if reason is None else RESTATED,
+                month,
+                at,
+                run_id=run_id,
+                reason=reason,
+                files=files,
+                results_sha256=results_sha256,
+            )
         with suppress(OSError):  # the act is done; the next writer removes an announcement that has served
             self._announcement.unlink()
         return act
+
+    def close(self, month: date, at: datetime) -> Act:
+        """Closes a month: its newest run stands, and only a restatement can follow. `at`: in UTC if it has no zone.
+
+        Raises: Refusal, for a month without a run, one that is closed, or a folder that cannot be written.
+        Source: rules 11.
+        """
+        self._must_be_locked()
+        newest = self.newest_run(month)
+        if newest is None:
+            raise Refusal(
+                f"ledger {self.folder}",
+                f"no run of month {month:%Y-%m}",
+                "a month that was settled",
+                f"`settlement run BATCH --month {month:%Y-%m}` first",
+            )
+        if self.is_closed(month):
+            raise Refusal(f"ledger {self.folder}", f"month {month:%Y-%m} is closed already", "an open month")
+        with _refusing_what_cannot_be_written(self.folder):
+            return self._append(CLOSED, month, at, run_id=newest.run_id)
 
     def _append(
         self,
