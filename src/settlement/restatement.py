@@ -95,7 +95,7 @@ def with_adjustments(
     }
     schema = {name: dtype for name, dtype in polars_schema(ADJUSTMENTS).items() if name != "run_id"}
     rows = parts.rows.with_columns(**columns).select(pl.col(name).cast(kind) for name, kind in schema.items())
-    tables = {**report.settlement.tables, ADJUSTMENTS.name: rows.sort(ADJUSTMENTS.key[1:])}
+    tables = {**report.settlement.tables, ADJUSTMENTS.name: rows.sort(ADJUSTMENTS.key)}
     return replace(
         report,
         settlement=replace(report.settlement, tables=tables),
