@@ -306,6 +306,19 @@ def test_a_restatement_that_forgets_the_money_tables_is_refused(books: Books) ->
     assert len(books.ledger.acts()) == 2
 
 
+def test_a_run_whose_statements_do_not_hold_the_recorded_differences_is_not_posted(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books.run("2026-03", hospital="100")
+    books.close("2026-03")
+    books.restate("2026-03", hospital="140")
+    one_fen = pl.DataFrame({"settling_id": [HOSPITAL], "adjustment": [3801]})
+    monkeypatch.setattr("settlement.carried.Standing.adjustments", one_fen)
+    with pytest.raises(Fault, match="adjustment of each statement = Σ recorded differences: 1 differ"):
+        books.run("2026-04", hospital="10")
+    assert len(books.ledger.acts()) == 3
+
+
 # ---------------------------------------------------------------- the file for analysts
 
 

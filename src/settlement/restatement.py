@@ -15,7 +15,7 @@ import polars as pl
 from . import __version__, exact
 from .batch import Progress, month_of
 from .carried import of_restatement
-from .causes import Parts, Side, has_money, holds_lines_of, of_statements, parted
+from .causes import Side, has_money, holds_lines_of, of_statements, parted
 from .errors import Fault, Refusal
 from .ledger import Inputs, Ledger, publish, publish_if_stale
 from .runs import Order, Report, inputs_of, post, same_run, settled, sha256_of
@@ -82,8 +82,11 @@ def with_adjustments(
     amount_delta, what the statement comes to before adjustments and balances: gross less deposit and deductions
     (null if both runs have points only; a month first settled without money counts as paid 0.00).
     """
-    parts = _parts(ledger, replaced, order, report, engine_version, progress)
     before, after = ledger.inputs(replaced), inputs_of(order, report.batch)
+    _refuse_lost_money(before, after, report.batch.first_day)
+    new = Side(after, engine_version, of_statements(report.settlement.tables), report.batch.folder)
+    old = _recorded_side(ledger, replaced, before)
+    parts = parted(old, new, report.batch.first_day, of_statements, progress=progress)
     amount = exact.as_money(pl.col("amount")) if has_money(before) or has_money(after) else pl.lit(None)
     columns = {
         "month": pl.lit(report.batch.first_day),
@@ -105,19 +108,12 @@ def with_adjustments(
     )
 
 
-def _parts(
-    ledger: Ledger, replaced: str, order: Order, report: Report, engine_version: str, progress: Progress
-) -> Parts:
-    inputs = ledger.inputs(replaced)
-    after = inputs_of(order, report.batch)
-    _refuse_lost_money(inputs, after, report.batch.first_day)
+def _recorded_side(ledger: Ledger, replaced: str, inputs: Inputs) -> Side:
+    """The earlier run as it was recorded. Its lines are looked for only where an older engine is to be measured."""
     recorded = ledger.recorded(replaced)
-    engine_before = str(recorded["runs"]["engine_version"].item())
-    is_measured = engine_before != __version__ and holds_lines_of(inputs.batch_folder, inputs)
-    lines = inputs.batch_folder if is_measured else None  # nothing else needs the earlier lines
-    before = Side(inputs, engine_before, of_statements(recorded), lines)
-    new = Side(after, engine_version, of_statements(report.settlement.tables), report.batch.folder)
-    return parted(before, new, report.batch.first_day, of_statements, progress=progress)
+    engine = str(recorded["runs"]["engine_version"].item())
+    is_needed = engine != __version__ and holds_lines_of(inputs.batch_folder, inputs)
+    return Side(inputs, engine, of_statements(recorded), inputs.batch_folder if is_needed else None)
 
 
 def _refuse_lost_money(before: Inputs, after: Inputs, month: date) -> None:

@@ -202,15 +202,14 @@ def same_run(ledger: Ledger, report: Report) -> str | None:
     if newest is None or newest.run_id is None:
         return None
     kept = ledger.scan(newest.run_id, "runs").collect().row(0, named=True)
+    same = (report.batch.input_sha256, report.policy.sha256, readings_text(report.policy))
+    if same != (kept["input_sha256"], kept["policy_sha256"], kept["readings"]):
+        return None
     adjustments = ledger.scan(newest.run_id, "adjustments").drop("run_id").collect()
-    same = (
-        report.batch.input_sha256,
-        report.policy.sha256,
-        readings_text(report.policy),
-        sha256_of({**report.settlement.tables, "adjustments": adjustments}),
-    )
-    found = (kept["input_sha256"], kept["policy_sha256"], kept["readings"], kept["results_sha256"])
-    return newest.run_id if found == same else None
+    found = report.results_sha256
+    if not adjustments.is_empty():
+        found = sha256_of({**report.settlement.tables, "adjustments": adjustments})
+    return newest.run_id if found == kept["results_sha256"] else None
 
 
 def post(ledger: Ledger, run_id: str, report: Report, order: Order, reason: str | None = None) -> None:
