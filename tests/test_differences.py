@@ -18,7 +18,7 @@ from settlement import load_policy
 from settlement.differences import Difference, difference
 from settlement.errors import Refusal
 from test_batch import INSTITUTION, LINE, csv_text
-from test_cli import Program, settlement  # noqa: F401
+from test_cli import JSON_KEYS, Program, settlement  # noqa: F401
 from test_restatement import ENDED, HOSPITAL, NAMES, VALUE_2, Books, books, lines_of  # noqa: F401
 
 pytestmark = pytest.mark.filterwarnings("ignore:Implicitly cleaning up")  # see test_cli, temporary copies
@@ -211,6 +211,20 @@ def test_close_and_restate_from_the_command_line(settlement: Program) -> None:
     again = settlement(*words, "--reason", "late lines")
     assert (again.code, "unchanged" in again.out) == (0, True)
     assert "restated" in settlement("runs", "--ledger", "ledger").out
+
+
+def test_the_json_of_a_restatement_is_that_of_a_run_with_its_adjustments(settlement: Program) -> None:
+    books = Books(Path())
+    books.run("2026-03", hospital="100")
+    books.close("2026-03")
+    books.order("2026-03", hospital="100 40")
+    words = ("restate", "batch2", "--month", "2026-03", "--ledger", "ledger", "--reason", "x", "--json")
+    found = json.loads(settlement(*words).out)
+    assert list(found) == [*JSON_KEYS, "replaces", "adjustments", "notes"]
+    assert found["adjustments"] == [
+        {"institution_id": HOSPITAL, "cause": "lines", "points_delta": "40.0000", "amount_delta": "38.00"}
+    ]
+    assert list(json.loads(settlement(*words).out)) == JSON_KEYS  # unchanged: nothing to tell
 
 
 Spoil = Callable[[Path], Any]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -11,7 +12,7 @@ import polars as pl
 import pytest
 
 from settlement import load_policy, read_batch
-from settlement.errors import Refusal
+from settlement.errors import Fault, Refusal
 from settlement.ledger import Ledger, inputs
 from settlement.runs import Order, Report, run
 from settlement.terms import SMALL_TABLES
@@ -107,3 +108,41 @@ def test_lists_days_and_numbers_of_the_small_tables_keep_their_types(tmp_path: P
     assert tables["agreements"].schema["service_categories"] == pl.List(pl.String)
     assert tables["agreements"].schema["start_date"] == pl.Date
     assert tables["point_values"].schema["point_value"] == pl.Decimal(38, 6)
+
+
+def test_inputs_that_do_not_fit_on_the_disk_are_refused_and_nothing_is_posted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order = order_of(write_batch(tmp_path / "batch"))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(Refusal, match="no space left"):
+            posted(order, tmp_path / "ledger")
+    assert not (tmp_path / "ledger").exists()
+    posted(order, tmp_path / "ledger")
+    assert Ledger(tmp_path / "ledger").inputs("2026-03.1").policy == order.policy
+
+
+def test_inputs_with_a_file_missing_or_foreign_are_our_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = inputs.Inputs.write
+
+    def with_a_note(kept: inputs.Inputs, folder: Path) -> None:
+        write(kept, folder)
+        (folder / "claims.csv").touch()
+
+    monkeypatch.setattr(inputs.Inputs, "write", with_a_note)
+    with pytest.raises(Fault, match="missing or foreign"):
+        posted(order_of(write_batch(tmp_path / "batch")), tmp_path / "ledger")
+
+
+def test_inputs_are_for_owner_and_group(tmp_path: Path) -> None:
+    posted(order_of(write_batch(tmp_path / "batch")), tmp_path / "ledger")
+    folder = tmp_path / "ledger" / "runs" / "2026-03.1" / "inputs"
+    made = [folder, *folder.iterdir()]
+    assert [path for path in made if stat.S_IMODE(path.stat().st_mode) & 0o027] == []

@@ -526,16 +526,21 @@ def random_tables(rng: random.Random, month: str) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_over_the_year_everybody_gets_what_the_right_lines_would_have_given(
-    tmp_path: Path, seed: int
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Months are settled wrongly, closed and restated at any time, some run again, some restated twice."""
+    """Months are settled wrongly, closed and restated at any time, some run again, some restated twice.
+
+    The file for analysts is left out: this is about the record. Every run is replayed at the end.
+    """
+    for module in (runs, restatement):
+        monkeypatch.setattr(module, "publish", lambda ledger: None)
     rng = random.Random(seed)
     real, ideal = Books(tmp_path / "real"), Books(tmp_path / "ideal")
     right: dict[str, dict[str, Any]] = {}
     paid: list[str] = []
-    months = [f"2026-0{number}" for number in range(1, 6)]
+    months = [f"2026-0{number}" for number in range(1, 5)]
     for month in months:
         for _ in range(rng.choice([1, 1, 2])):
             right[month] = random_points(rng) | random_tables(rng, month)
@@ -552,12 +557,12 @@ def test_over_the_year_everybody_gets_what_the_right_lines_would_have_given(
             earlier = rng.choice(months[: len(paid)])
             right[earlier] = random_points(rng) | random_tables(rng, earlier)
             real.restate(earlier, **right[earlier])
-    right["2026-06"] = {"hospital": "1000", "clinic": "1000"}
-    real.run("2026-06", **right["2026-06"])
+    right["2026-05"] = {"hospital": "1000", "clinic": "1000"}
+    real.run("2026-05", **right["2026-05"])
     for month, given in right.items():
         ideal.run(month, **given)
 
-    assert total_paid(real.ledger, [*paid, "2026-06.1"]) == total_paid(
+    assert total_paid(real.ledger, [*paid, "2026-05.1"]) == total_paid(
         ideal.ledger, [f"{month}.1" for month in right]
     )
     for run_id in real.ledger.statuses:

@@ -66,7 +66,7 @@ class Report:
         return self.settlement.counts
 
     def as_json(self) -> dict[str, Any]:
-        """The object of `run --json`; decimals as text (commands)."""
+        """The object of `run --json`; decimals as text (commands). A restatement adds its adjustments."""
         groups, statements = self.settlement.settlements, self.settlement.statements
         amounts = groups["payable_amount"].drop_nulls()
         return {
@@ -89,7 +89,13 @@ class Report:
             "results_sha256": self.results_sha256,
             "seconds": str(self.seconds),
             "unchanged": self.is_unchanged,
+            **(self._restated() if self.replaces else {}),
         }
+
+    def _restated(self) -> dict[str, Any]:
+        columns = ("institution_id", "cause", "points_delta", "amount_delta")
+        rows = self.settlement.adjustments.select(pl.col(columns).cast(pl.String)).to_dicts()
+        return {"replaces": self.replaces, "adjustments": rows, "notes": list(self.notes)}
 
 
 def check(order: Order, progress: Progress) -> Report:
