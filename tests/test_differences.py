@@ -119,6 +119,24 @@ def test_one_cause_alone_needs_no_lines(books: Books) -> None:
     assert rows(diff(books, "2026-03.2", "2026-03.3")) == [("hospital", "lines", "-10.0000", "-20.00")]
 
 
+def test_two_runs_of_one_earlier_engine_differ_by_their_inputs(
+    books: Books, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr("settlement.runs.__version__", "0.0.9")
+        books.run("2026-03", hospital="100")
+        books.run("2026-03", hospital="100", point_values=VALUE_2)
+        books.run("2026-03", hospital="90 5")
+    expected = [
+        ("hospital", "lines_changed", "-10.0000", "-20.00"),
+        ("hospital", "lines_added", "5.0000", "10.00"),
+        ("hospital", "money_tables", "0.0000", "-95.00"),
+    ]
+    assert rows(diff(books, "2026-03.2", "2026-03.3")) == expected
+    shutil.rmtree(books.folder / "batch2")
+    assert rows(diff(books, "2026-03.1", "2026-03.2")) == [("hospital", "money_tables", "0.0000", "100.00")]
+
+
 def test_lines_that_are_needed_and_gone_are_refused_with_folder_and_option(books: Books) -> None:
     books.run("2026-03", hospital="100")
     books.run("2026-03", hospital="90", point_values=VALUE_2)

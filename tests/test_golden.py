@@ -51,6 +51,18 @@ def test_a_golden_month_gives_its_results_and_its_replay_gives_them_again(
         assert step["results_sha256"] in done.out
 
 
+def test_a_later_engine_with_the_same_rules_replays_a_restatement(
+    settlement: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The version alone is no difference: its part is measured, and is nothing."""
+    for step in MONTHS["restated"]:
+        act(settlement, GOLDEN / "restated", step)
+    for module in ("causes", "runs", "restatement"):
+        monkeypatch.setattr(f"settlement.{module}.__version__", "99.0.0")
+    corrected = GOLDEN / "restated" / "2026-03-corrected"
+    assert settlement("run", "--replay", "2026-03.2", corrected, "--ledger", "ledger").code == 0
+
+
 def test_a_golden_month_with_one_point_more_gives_other_results(settlement: Program) -> None:
     """A guard on this file."""
     (step,) = MONTHS["capped"]

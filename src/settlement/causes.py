@@ -164,8 +164,7 @@ def parted(
     Raises: Refusal, if lines are needed that are gone; Fault, if the parts do not add up.
     """
     plan = _Plan(before, after, month, figures, parts_lines, progress)
-    steps = plan.steps() or [(ENGINE, None)]
-    rows = _walked(before.figures, after.figures, steps, plan)
+    rows = _walked(before.figures, after.figures, plan.steps(), plan)
     return Parts(rows, tuple(plan.notes))
 
 
@@ -242,6 +241,8 @@ class _Plan:
     def steps(self) -> list[tuple[str, State | None]]:
         """(cause, what the figures come to once it is swapped); the last one is never asked: it is the later run."""
         differing_causes = changed(self.before.inputs, self.after.inputs)
+        if self._is_one_cause(differing_causes):
+            return [(cause, None) for cause in differing_causes or [ENGINE]]
         mixture = _Mixture.of(self.before.inputs)
         steps: list[tuple[str, State | None]] = [*self._engine_before(mixture, LINES in differing_causes)]
         if LINES in differing_causes:
@@ -254,6 +255,17 @@ class _Plan:
             steps.append((ENGINE, None))
         return steps
 
+    def _is_one_cause(self, differing_causes: Sequence[str]) -> bool:
+        """One kind of input by the same engine, or the same inputs by another one: nothing need be settled again."""
+        if not differing_causes:
+            return True
+        is_same_engine = self.before.engine_version == self.after.engine_version
+        return is_same_engine and len(differing_causes) == 1 and not self._parts_lines(differing_causes)
+
+    def _parts_lines(self, differing_causes: Sequence[str]) -> bool:
+        both = self.before.lines is not None and self.after.lines is not None
+        return self.parts_lines and both and LINES in differing_causes
+
     def _engine_before(self, mixture: _Mixture, has_other_lines: bool) -> Iterator[tuple[str, State]]:
         """The earlier run's own inputs, settled by today's engine, where that was not its engine."""
         if self.before.engine_version == __version__:
@@ -263,13 +275,13 @@ class _Plan:
             yield ENGINE, self._settled(folder, self.before.inputs.encoding, mixture)
         else:
             self.notes.append(
-                f"{LINES} holds what engine {__version__} changes against {self.before.engine_version}, too: the "
-                f"earlier lines are not at {self.before.inputs.batch_folder}, so it cannot be measured apart"
+                f"the first cause holds what engine {__version__} changes against {self.before.engine_version}, "
+                f"too: the earlier lines are not at {self.before.inputs.batch_folder}, so it cannot be told apart"
             )
 
     def _lines(self, mixture: _Mixture) -> list[tuple[str, State | None]]:
         later = self._later_lines(mixture)
-        if not (self.parts_lines and self.before.lines and self.after.lines):
+        if not self._parts_lines([LINES]):
             return [(LINES, later)]
         return [
             (REMOVED, lambda: self._with_kept_lines(mixture, of_later=False)),
@@ -326,7 +338,8 @@ class _Plan:
         except _GoneError as gone:
             raise gone.refusal from None
         except Refusal as refused:
-            self.notes.append(f"{cause} is told with the next cause: without it, {refused.found}")
+            found = " ".join(refused.found.split())
+            self.notes.append(f"{cause} is told with the next cause, for the rules refuse it alone: {found}")
             return None
 
     def _refuse_gone(self) -> pl.DataFrame:

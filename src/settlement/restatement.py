@@ -92,9 +92,7 @@ def with_adjustments(
         "month": pl.lit(report.batch.first_day),
         "points_delta": exact.as_points(pl.col("points")),
         "amount_delta": amount,
-        "applied_in_run": pl.lit(
-            None
-        ),  # the record never knows: the journal says it when the file is published
+        "applied_in_run": pl.lit(None),  # never known in the record: the journal tells it on publishing
     }
     schema = {name: dtype for name, dtype in polars_schema(ADJUSTMENTS).items() if name != "run_id"}
     rows = parts.rows.with_columns(**columns).select(pl.col(name).cast(kind) for name, kind in schema.items())
