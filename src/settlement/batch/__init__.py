@@ -6,7 +6,6 @@ Layer 2: finding, decoding and reading; splitting good lines from rejected ones.
 from __future__ import annotations
 
 import hashlib
-import secrets
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,7 +21,7 @@ from ..errors import Refusal
 from ..policy import Policy
 from . import csv_file, tables
 from .columns import Columns, matched
-from .lines import FAULTS, Context, judged, plain_way
+from .lines import FAULTS, JUDGED, Context, judged, plain_way
 from .reading import Lines, TypedFiles
 from .tables import SourceFile
 
@@ -89,11 +88,12 @@ class Batch:
     def with_lines(self, good: pl.LazyFrame) -> Batch:
         """This batch with these good lines (columns of `good_lines`) instead of all its own, and no bad ones.
 
-        For comparisons: the lines are written once to the batch's temporary folder; `counted` stays as it was.
+        For comparisons: the lines are written once to the batch's temporary folder.
         """
-        path = Path(self.staging.name) / f"lines-{secrets.token_hex(4)}.parquet"
-        good.with_columns(fault=pl.lit(None, dtype=pl.UInt8)).select(list(JUDGED)).sink_parquet(path)
-        return replace(self, plain=pl.scan_parquet(path, glob=False), staged=pl.LazyFrame(schema=JUDGED))
+        folder = Path(tempfile.mkdtemp(dir=self.staging.name))
+        lines = Lines(folder)
+        lines.stage(good.with_columns(fault=pl.lit(None, dtype=pl.UInt8)).select(list(JUDGED)))
+        return replace(self, lines=lines)
 
     def refuse_damaged_files(self) -> None:
         """Read every Parquet claims file once; raises Refusal for the first that cannot be read."""
