@@ -22,11 +22,26 @@ LAYERS = {
     "rules": 3,
     "pipeline": 4, "reconcile": 4,
     "ledger": 5,
-    "runs": 6, "summary": 6, "synthesis": 6, "explain": 6, "simulate": 6, "forecast": 6, "report": 6,
+    "carried": 6, "causes": 6, "runs": 6, "restatement": 6, "differences": 6, "replay": 6,
+    "summary": 6, "synthesis": 6, "explain": 6, "simulate": 6, "forecast": 6, "report": 6,
     "cli": 7,
 }  # fmt: skip
 # Within a layer, one stands below the other.
-BELOW = {("schemas", "exact"), ("batch", "policy"), ("reconcile", "pipeline"), ("summary", "runs")}
+BELOW = {
+    ("schemas", "exact"),
+    ("batch", "policy"),
+    ("reconcile", "pipeline"),
+    ("summary", "runs"),
+    ("runs", "carried"),
+    ("restatement", "runs"),
+    ("restatement", "carried"),
+    ("restatement", "causes"),
+    ("differences", "causes"),
+    ("replay", "runs"),
+    ("replay", "restatement"),
+    ("replay", "causes"),
+    ("replay", "carried"),
+}
 LONGEST_P90 = 25
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

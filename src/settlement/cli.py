@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from . import __version__
-from .errors import DONE, DONE_WITH_REJECTED_LINES, OUR_FAULT, Refusal, SettlementError
+from .errors import (
+    DONE,
+    DONE_WITH_DIFFERENCES,
+    DONE_WITH_REJECTED_LINES,
+    OUR_FAULT,
+    Refusal,
+    SettlementError,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -61,6 +68,7 @@ SubmittedOn = Annotated[
 ]
 Engine = Annotated[str, typer.Option("--engine", help="local: this machine.")]
 NoDueDate = Annotated[bool, typer.Option("--no-due-date", help="Leave the payment day empty.")]
+ClosedMonth = Annotated[str, typer.Argument(metavar="MONTH", help="The month to close, YYYY-MM.")]
 _LEDGER = Path("ledger")
 _OPEN_LEDGER: list[Path] = []  # where a trace of our own fault goes
 
@@ -162,8 +170,64 @@ def demo(
 
 @app.command()
 def run(
+    context: typer.Context,
+    batch: BatchFolder,
+    month: Annotated[
+        str | None, typer.Option("--month", help="The month to settle, YYYY-MM; with --replay, the run's.")
+    ] = None,
+    policy: PolicyName = "tianjin",
+    ledger: LedgerFolder = _LEDGER,
+    submitted_on: SubmittedOn = None,
+    no_due_date: NoDueDate = False,
+    reading: Readings = None,
+    encoding: Encoding = None,
+    strict: Strict = False,
+    engine: Engine = "local",
+    replay: Annotated[
+        str | None,
+        typer.Option(
+            "--replay",
+            metavar="RUN",
+            help="Write nothing: settle as this run was settled and compare the results.",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Settle a month into the ledger.
+
+    Example: settlement run batch/ --month 2026-03 --policy tianjin --ledger ledger/
+    """
+    from . import runs
+
+    if replay is not None:
+        _refuse_options_of_the_record(context, month, replay)
+        _replay(batch, replay, ledger, as_json)
+    if month is None:
+        raise typer.BadParameter("Missing option '--month'.", ctx=context)
+    order = _order(batch, month, policy, reading, encoding, strict, submitted_on, no_due_date, engine)
+    with _progress() as progress:
+        report = runs.run(order, _opened(ledger), progress)
+    _report(report, as_json)
+
+
+@app.command()
+def close(month: ClosedMonth, ledger: LedgerFolder = _LEDGER) -> None:
+    """Close a month: it never changes again; what comes later is a restatement.
+
+    Example: settlement close 2026-03 --ledger ledger/
+    """
+    from . import restatement
+    from .batch import month_of
+
+    run_id = restatement.close(_existing(ledger), month_of(month))
+    print(f"month {month} closed: run {run_id} stands")
+
+
+@app.command()
+def restate(
     batch: BatchFolder,
     month: Month,
+    reason: Annotated[str, typer.Option("--reason", help="Why the closed month is restated.")],
     policy: PolicyName = "tianjin",
     ledger: LedgerFolder = _LEDGER,
     submitted_on: SubmittedOn = None,
@@ -174,16 +238,45 @@ def run(
     engine: Engine = "local",
     as_json: AsJson = False,
 ) -> None:
-    """Settle a month into the ledger.
+    """Settle a closed month anew, beside its run; the next open month's statements take the difference.
 
-    Example: settlement run batch/ --month 2026-03 --policy tianjin --ledger ledger/
+    Example: settlement restate batch/ --month 2026-03 --reason "late lines" --ledger ledger/
     """
-    from . import runs
+    from . import restatement
 
     order = _order(batch, month, policy, reading, encoding, strict, submitted_on, no_due_date, engine)
     with _progress() as progress:
-        report = runs.run(order, _opened(ledger), progress)
+        report = restatement.restate(order, _opened(ledger), reason, progress)
     _report(report, as_json)
+
+
+@app.command()
+def diff(
+    earlier: Annotated[str, typer.Argument(metavar="RUN", help="A run, for example 2026-03.1.")],
+    later: Annotated[str, typer.Argument(metavar="RUN", help="A later run of the same month.")],
+    batch: Annotated[
+        list[str] | None,
+        typer.Option("--batch", help="RUN=PATH: where the run's claim lines lie now; repeatable."),
+    ] = None,
+    ledger: LedgerFolder = _LEDGER,
+    as_json: AsJson = False,
+) -> None:
+    """Show what a later run pays more or less, by institution, class and cause.
+
+    Example: settlement diff 2026-03.1 2026-03.2 --ledger ledger/
+    """
+    from .differences import difference
+
+    folders = dict(_run_and_folder(text) for text in batch or [])
+    with _progress() as progress:
+        found = difference(_existing(ledger), earlier, later, folders, progress)
+    if as_json:
+        print(json.dumps(found.as_json(), ensure_ascii=False))
+    else:
+        _print_frame(found.rows)
+        for note in found.notes:
+            print(f"note: {note}")
+    raise typer.Exit(DONE if found.rows.is_empty() else DONE_WITH_DIFFERENCES)
 
 
 @app.command()
@@ -348,6 +441,54 @@ def ledger_rebuild(ledger: LedgerFolder = _LEDGER) -> None:
 
 
 # ---------------------------------------------------------------- what the commands share
+
+
+def _refuse_options_of_the_record(context: typer.Context, month: str | None, run_id: str) -> None:
+    """A replay takes everything but the batch and the ledger from the record."""
+    names = ("policy", "submitted_on", "no_due_date", "reading", "encoding", "strict", "engine")
+    sources = {name: context.get_parameter_source(name) for name in names}
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name, source in sources.items()
+        if source and source.name == "COMMANDLINE"
+    ]
+    if month is not None and month != run_id.partition(".")[0]:
+        given.append(f"--month {month}")
+    if given:
+        raise Refusal(
+            f"--replay {run_id}",
+            ", ".join(given),
+            "only BATCH and --ledger: the rest is the run's own",
+            "leave it out",
+        )
+
+
+def _replay(batch: Path, run_id: str, ledger: Path, as_json: bool) -> None:
+    """Settle a recorded run once more; exit 0 for the same results, 1 for others."""
+    from .ledger import Ledger
+    from .replay import replay
+
+    folder = Ledger(_opened(ledger))
+    if not folder.journal.exists():
+        raise _no_ledger(ledger)
+    with _progress() as progress:
+        found = replay(folder, run_id, batch, progress)
+    if as_json:
+        print(json.dumps(found.as_json()))
+    elif found.is_same:
+        print(f"run {run_id} replayed: the same results\nresults: {found.results_sha256}")
+    else:
+        print(f"run {run_id} replayed: other results, in {', '.join(found.tables)}")
+        print(f"recorded: {found.recorded_sha256} (engine {found.recorded_engine})")
+        print(f"now:      {found.results_sha256} (engine {__version__})")
+    raise typer.Exit(DONE if found.is_same else DONE_WITH_DIFFERENCES)
+
+
+def _run_and_folder(text: str) -> tuple[str, Path]:
+    run_id, equals, path = text.partition("=")
+    if not (run_id and equals and path):
+        raise Refusal("--batch", repr(text), "RUN=PATH", "for example --batch 2026-03.1=old/batch")
+    return run_id, Path(path)
 
 
 def _order(

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 DONE = 0
 DONE_WITH_REJECTED_LINES = 1
+DONE_WITH_DIFFERENCES = 1
 REFUSED = 2
 OUR_FAULT = 3
 

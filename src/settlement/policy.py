@@ -242,7 +242,11 @@ class InstitutionThreshold(Dated):
 
 @dataclass(frozen=True, kw_only=True)
 class Policy(Sourced):
-    """One policy file. What a file may leave out is None or empty here; `sha256` is of the file's bytes."""
+    """One policy file. What a file may leave out is None or empty here.
+
+    `content` are the file's bytes and `sha256` is of them: a run keeps both. Readings given on the command line
+    are in `readings` only.
+    """
 
     id: str
     title: str
@@ -269,6 +273,7 @@ class Policy(Sourced):
 
     assumptions: tuple[Assumption, ...]
     path: Path
+    content: bytes = field(repr=False)
     sha256: str
 
     @property
@@ -927,7 +932,14 @@ def load_policy(id_or_path: str | Path) -> Policy:
     that the file breaks, all at once.
     """
     path = _find(id_or_path)
-    content = _bytes_of(path)
+    return policy_of(_bytes_of(path), path)
+
+
+def policy_of(content: bytes, path: Path) -> Policy:
+    """The policy in the bytes of a file that lies, or lay, at `path`.
+
+    Raises Refusal for every rule of the format that they break, all at once.
+    """
     raw = _parse(path, content)
     tables = _sound_tables(path, raw)
     return Policy(
@@ -935,6 +947,7 @@ def load_policy(id_or_path: str | Path) -> Policy:
         **tables,
         assumptions=tuple(_assumptions(raw, "")),
         path=path,
+        content=content,
         sha256=hashlib.sha256(content).hexdigest(),
     )
 

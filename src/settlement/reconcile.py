@@ -32,9 +32,17 @@ class Proof:
         return self.left == self.right
 
 
-def proofs(batch: Batch, settlement: Settlement) -> tuple[Proof, ...]:
-    """All proofs of a settled batch. Raises Fault naming every one that fails."""
-    made = (*_of_lines(batch, settlement), *_of_groups(settlement), *_of_money(batch, settlement))
+def proofs(batch: Batch, settlement: Settlement, taken: pl.DataFrame | None = None) -> tuple[Proof, ...]:
+    """All proofs of a settled batch. `taken`: the recorded adjustments that its statements pay or recover.
+
+    Raises Fault naming every one that fails.
+    """
+    made = (
+        *_of_lines(batch, settlement),
+        *_of_groups(settlement),
+        *_of_money(batch, settlement),
+        *_of_adjustments(settlement, taken),
+    )
     failed = [proof for proof in made if not proof.holds]
     if failed:
         found = "; ".join(f"{proof.sentence}: {proof.left} against {proof.right}" for proof in failed)
@@ -96,6 +104,19 @@ def _of_money(batch: Batch, settlement: Settlement) -> Iterator[Proof]:
         amounts = paid.get((zone, point_class), Decimal(0))
         yield Proof(
             f"budget of {point_class} in {zone} = amounts + remainder", str(budget), str(amounts + remainder)
+        )
+
+
+def _of_adjustments(settlement: Settlement, taken: pl.DataFrame | None) -> Iterator[Proof]:
+    """The adjustments of the statements against the recorded rows they take (rules 11)."""
+    statements = settlement.statements.with_columns(amount_delta="adjustment")
+    if taken is not None and not taken.is_empty() and not statements.is_empty():
+        yield _equal_by(
+            "adjustment of each statement = Σ recorded differences",
+            statements,
+            taken,
+            "amount_delta",
+            ("institution_id",),
         )
 
 

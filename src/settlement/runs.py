@@ -20,8 +20,9 @@ import polars as pl
 
 from . import __version__, exact, terms
 from .batch import Batch, Progress, month_of, read_batch
+from .carried import Standing, of_open_month
 from .errors import Fault, Refusal
-from .ledger import Ledger, publish, publish_if_stale, results_sha256, stage_table
+from .ledger import Inputs, Ledger, publish, publish_if_stale, results_sha256, stage_inputs, stage_table
 from .pipeline import Carried, Settlement, readings_text, settle
 from .policy import Policy
 from .reconcile import Proof, proofs
@@ -44,7 +45,10 @@ class Order:
 
 @dataclass(frozen=True)
 class Report:
-    """A settled month. `run_id` is None for a check; `is_unchanged`: the ledger held this very run already."""
+    """A settled month. `run_id` is None for a check; `is_unchanged`: the ledger held this very run already.
+
+    `replaces`: the run that this one restates; `notes`: what of the difference could not be told apart.
+    """
 
     batch: Batch
     policy: Policy
@@ -54,13 +58,15 @@ class Report:
     seconds: Decimal
     run_id: str | None = None
     is_unchanged: bool = False
+    replaces: str | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def counts(self) -> Mapping[str, int]:
         return self.settlement.counts
 
     def as_json(self) -> dict[str, Any]:
-        """The object of `run --json`; decimals as text (commands)."""
+        """The object of `run --json`; decimals as text (commands). A restatement adds its adjustments."""
         groups, statements = self.settlement.settlements, self.settlement.statements
         amounts = groups["payable_amount"].drop_nulls()
         return {
@@ -83,12 +89,18 @@ class Report:
             "results_sha256": self.results_sha256,
             "seconds": str(self.seconds),
             "unchanged": self.is_unchanged,
+            **(self._restated() if self.replaces else {}),
         }
+
+    def _restated(self) -> dict[str, Any]:
+        columns = ("institution_id", "cause", "points_delta", "amount_delta")
+        rows = self.settlement.adjustments.select(pl.col(columns).cast(pl.String)).to_dicts()
+        return {"replaces": self.replaces, "adjustments": rows, "notes": list(self.notes)}
 
 
 def check(order: Order, progress: Progress) -> Report:
     """Settle without a ledger: nothing is written, nothing brought forward."""
-    return _settled(order, None, progress)
+    return settled(order, Standing(), progress)
 
 
 def run(order: Order, folder: Path, progress: Progress) -> Report:
@@ -99,13 +111,13 @@ def run(order: Order, folder: Path, progress: Progress) -> Report:
     ledger, month = Ledger(folder), month_of(order.month)
     with _leaves_nothing_behind(ledger), ledger.lock():
         run_id = ledger.next_run_id(month)
-        report = _settled(order, ledger, progress)
-        known = _same_run(ledger, month, report)
+        report = settled(order, of_open_month(ledger, month, ledger.acts()), progress)
+        known = same_run(ledger, report)
         if known:
             publish_if_stale(ledger)
             return replace(report, run_id=known, is_unchanged=True)
         progress("posting the run")
-        _post(ledger, run_id, month, report)
+        post(ledger, run_id, report, order)
         progress("publishing settlement.duckdb")
         publish(ledger)
         return replace(report, run_id=run_id)
@@ -123,14 +135,15 @@ def _leaves_nothing_behind(ledger: Ledger) -> Iterator[None]:
         raise
 
 
-def _settled(order: Order, ledger: Ledger | None, progress: Progress) -> Report:
+def settled(order: Order, standing: Standing, progress: Progress) -> Report:
+    """Read, settle and prove a month that takes `standing` from earlier runs; nothing is written."""
     started = time.monotonic_ns()
-    carried = _carried(order, ledger)
+    carried = _carried(order, standing)
     batch = read_batch(order.batch, order.month, order.policy, encoding=order.encoding, progress=progress)
     try:
         settlement = settle(batch, order.policy, progress, carried)
         progress("proofs")
-        proven = proofs(batch, settlement)
+        proven = proofs(batch, settlement, standing.taken)
     except pl.exceptions.PolarsError as error:
         batch.refuse_damaged_files()
         if isinstance(error, pl.exceptions.InvalidOperationError) and "conversion from `i128`" in str(error):
@@ -141,42 +154,20 @@ def _settled(order: Order, ledger: Ledger | None, progress: Progress) -> Report:
     if order.is_strict and settlement.counts["lines_rejected"]:
         raise _strict_refusal(settlement)
     seconds = Decimal(time.monotonic_ns() - started).scaleb(-9).quantize(Decimal("0.001"))
-    digest = results_sha256(_with_run_id(settlement.tables, ""))
-    return Report(batch, order.policy, settlement, proven, digest, seconds)
+    return Report(batch, order.policy, settlement, proven, sha256_of(settlement.tables), seconds)
 
 
-def _carried(order: Order, ledger: Ledger | None) -> Carried:
-    """Balances of earlier statements and the payment day (rules 8.2, 8.3)."""
-    balances = _balances(ledger, month_of(order.month)) if ledger else Carried().balances
+def sha256_of(tables: Mapping[str, pl.DataFrame]) -> str:
+    """The results hash of tables that belong to no run yet."""
+    return results_sha256(_with_run_id(tables, ""))
+
+
+def _carried(order: Order, standing: Standing) -> Carried:
+    """Balances and adjustments of earlier months, and the payment day (rules 8.2, 8.3)."""
     due = None
     if order.submitted_on and order.has_due_date:
         due = payment_due(order.submitted_on, order.policy.money.payment_working_days)
-    return Carried(balances, payment_due=due)
-
-
-def _balances(ledger: Ledger, month: date) -> pl.DataFrame:
-    """Negative balances that the newest earlier statement of each institution carried forward.
-
-    Rows: one per settling institution with such a balance. Adds: settling_id, brought_forward (fen, < 0).
-    """
-    earlier = [act for each in ledger.months if each < month if (act := ledger.newest_run(each))]
-    if not earlier:
-        return Carried().balances
-    statements = pl.concat(
-        ledger.scan(act.run_id, "statements").select("month", "institution_id", "carried_forward")
-        for act in earlier
-        if act.run_id
-    )
-    newest = statements.sort("month").group_by("institution_id", maintain_order=True).last()
-    return (
-        newest.filter(pl.col("carried_forward") < 0)
-        .select(
-            settling_id="institution_id",
-            brought_forward=exact.whole_of_decimal(pl.col("carried_forward"), 2, exact.MONEY_DECIMALS),
-        )
-        .sort("settling_id")
-        .collect()
-    )
+    return Carried(standing.balances, standing.adjustments, due)
 
 
 def _too_large() -> Refusal:
@@ -210,31 +201,50 @@ def _with_run_id(
     }
 
 
-def _same_run(ledger: Ledger, month: date, report: Report) -> str | None:
-    """The newest run of the month, if it had the same input, policy and readings and gave the same results."""
-    newest = ledger.newest_run(month)
+def same_run(ledger: Ledger, report: Report) -> str | None:
+    """The newest run of the month, if it had the same input, policy and readings and gave the same results.
+
+    What a restating run adds, its adjustments, belongs to the run it replaced: here it counts as the same.
+    """
+    newest = ledger.newest_run(report.batch.first_day)
     if newest is None or newest.run_id is None:
         return None
     kept = ledger.scan(newest.run_id, "runs").collect().row(0, named=True)
-    same = (
-        report.batch.input_sha256,
-        report.policy.sha256,
-        readings_text(report.policy),
-        report.results_sha256,
-    )
-    found = (kept["input_sha256"], kept["policy_sha256"], kept["readings"], kept["results_sha256"])
-    return newest.run_id if found == same else None
+    same = (report.batch.input_sha256, report.policy.sha256, readings_text(report.policy))
+    if same != (kept["input_sha256"], kept["policy_sha256"], kept["readings"]):
+        return None
+    adjustments = ledger.scan(newest.run_id, "adjustments").drop("run_id").collect()
+    found = report.results_sha256
+    if not adjustments.is_empty():
+        found = sha256_of({**report.settlement.tables, "adjustments": adjustments})
+    return newest.run_id if found == kept["results_sha256"] else None
 
 
-def _post(ledger: Ledger, run_id: str, month: date, report: Report) -> None:
-    staged = ledger.staging()
+def post(ledger: Ledger, run_id: str, report: Report, order: Order, reason: str | None = None) -> None:
+    """Posts a settled month as run `run_id`, with what it was settled from; with a reason, as a restatement."""
+    staged, month = ledger.staging(), report.batch.first_day
     at = datetime.now(UTC).replace(tzinfo=None)
     frames = {**_with_run_id(report.settlement.tables, run_id), "runs": _run_row(run_id, month, report, at)}
     for table in terms.LEDGER_TABLES:
         stage_table(staged, table, frames[table.name])
-    act = ledger.post_run(staged, month, report.results_sha256, at)
+    stage_inputs(staged, inputs_of(order, report.batch))
+    act = ledger.post_run(staged, month, report.results_sha256, at, reason)
     if act.run_id != run_id:
         raise Fault(f"ledger {ledger.folder}", f"run {act.run_id} posted", f"run {run_id}")
+
+
+def inputs_of(order: Order, batch: Batch) -> Inputs:
+    """What a month is settled from, to be kept with the run."""
+    return Inputs(
+        policy=order.policy,
+        tables=batch.tables,
+        files=batch.file_sha256,
+        sizes={name: (batch.folder / name).stat().st_size for name in batch.file_sha256},
+        batch_folder=batch.folder.absolute(),
+        submitted_on=order.submitted_on,
+        has_due_date=order.has_due_date,
+        encoding=order.encoding,
+    )
 
 
 def _run_row(run_id: str, month: date, report: Report, at: datetime) -> pl.DataFrame:

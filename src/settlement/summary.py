@@ -35,13 +35,16 @@ def summary(report: Report, width: int) -> Iterator[RenderableType]:
     yield _unpaid_by_reason(report)
     if not report.settlement.statements.is_empty():
         yield _money(report)
+    if report.replaces:
+        yield _adjustments(report)
     if not report.settlement.findings.is_empty():
         yield _findings(report)
     yield _notes(report)
 
 
 def _title(report: Report) -> Text:
-    state = "unchanged, nothing new posted" if report.is_unchanged else "posted"
+    posted = f"posted, restating {report.replaces}" if report.replaces else "posted"
+    state = "unchanged, nothing new posted" if report.is_unchanged else posted
     run = f"run {report.run_id} {state}" if report.run_id else "check only, nothing written"
     text = Text(
         f"\n{report.batch.first_day:%Y-%m} · {report.policy.title} ({report.policy.id}) · {run}", style="bold"
@@ -224,6 +227,20 @@ def _money(report: Report) -> Table:
     return table
 
 
+def _adjustments(report: Report) -> RenderableType:
+    """What a restatement changes, for the next open month's statements to pay or recover."""
+    rows = report.settlement.adjustments
+    if rows.is_empty():
+        return Text("Nothing to pay or recover 无更正金额")
+    table = _table("Adjustments 更正", "<institution 机构", "<cause 原因", "points 点数", "yuan 元")
+    for row in rows.select("institution_id", "cause", "points_delta", "amount_delta").head(_LONGEST).rows():
+        table.add_row(*_cells(*row))
+    if rows.height > _LONGEST:
+        table.caption = f"and {rows.height - _LONGEST:,} more, in the table adjustments"
+        table.caption_justify = "left"
+    return table
+
+
 def _findings(report: Report) -> Table:
     table = _table("Findings 待处理事项", "<institution", "<finding", "<day", "<detail", "<clause")
     findings = report.settlement.findings
@@ -248,6 +265,8 @@ def _notes(report: Report) -> Text:
         text.append(f"no institution is of payment class {payment_class}: its threshold rows stay unused\n")
     readings = report.policy.readings.as_dict()
     text.append("readings 口径: " + ", ".join(f"{key} = {value}" for key, value in readings.items()) + "\n")
+    for note in report.notes:
+        text.append(f"note: {note}\n")
     for assumption in report.settlement.assumptions:
         text.append(f"assumed 假定: {assumption}\n")
     text.append(

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..errors import Refusal
 from ..policy import Policy
 from . import csv_file, tables
 from .columns import Columns, matched
-from .lines import FAULTS, Context, judged, plain_way
+from .lines import FAULTS, JUDGED, Context, judged, plain_way
 from .reading import Lines, TypedFiles
 from .tables import SourceFile
 
@@ -37,6 +37,7 @@ class Batch:
 
     `sources` are the claims files in byte order of their names; a line's `source` is the place of the first file
     of its group, its `row_number` counts through the group.
+    `present`: the small tables that have a file.
     The staged copy of CSV lines lives as long as this object (or until `close`).
     """
 
@@ -44,6 +45,7 @@ class Batch:
     first_day: date
     policy: Policy
     tables: dict[str, pl.DataFrame]
+    present: frozenset[str]
     sources: tuple[SourceFile, ...]
     small_files: tuple[SourceFile, ...]
     files: tuple[Path, ...]
@@ -57,7 +59,7 @@ class Batch:
 
     def has_table(self, name: str) -> bool:
         """Is there a file for this small table in the batch, even without rows?"""
-        return any(Path(source.name).stem == name for source in self.small_files)
+        return name in self.present
 
     @property
     def good_lines(self) -> pl.LazyFrame:
@@ -73,14 +75,25 @@ class Batch:
         return self.lines.bad()
 
     @cached_property
+    def file_sha256(self) -> dict[str, str]:
+        """Name in the batch → SHA-256 of every file that was read, in byte order of the names."""
+        return {path.relative_to(self.folder).as_posix(): file_sha256(path) for path in self.files}
+
+    @cached_property
     def input_sha256(self) -> str:
-        """SHA-256 over path and content of every file that was read, in byte order of the paths."""
-        digest = hashlib.sha256()
-        for path in self.files:
-            with path.open("rb") as file:
-                content = hashlib.file_digest(file, "sha256").hexdigest()
-            digest.update(f"{path.relative_to(self.folder).as_posix()}\n{content}\n".encode())
-        return digest.hexdigest()
+        """SHA-256 over name and content of every file that was read, in byte order of the names."""
+        lines = (f"{name}\n{content}\n" for name, content in self.file_sha256.items())
+        return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+    def with_lines(self, good: pl.LazyFrame) -> Batch:
+        """This batch with these good lines (columns of `good_lines`) instead of all its own, and no bad ones.
+
+        For comparisons: the lines are written once to the batch's temporary folder.
+        """
+        folder = Path(tempfile.mkdtemp(dir=self.staging.name))
+        lines = Lines(folder)
+        lines.stage(good.with_columns(fault=pl.lit(None, dtype=pl.UInt8)).select(list(JUDGED)))
+        return replace(self, lines=lines)
 
     def refuse_damaged_files(self) -> None:
         """Read every Parquet claims file once; raises Refusal for the first that cannot be read."""
@@ -88,6 +101,11 @@ class Batch:
 
     def close(self) -> None:
         self.staging.cleanup()
+
+
+def file_sha256(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def read_batch(
@@ -114,17 +132,53 @@ def read_batch(
             small_files.append(found)
         names = {table: small_path.name for table, small_path in small_paths.items()}
         typed = tables.typed_tables(texts, names, policy)
-        registered = frozenset(typed["institutions"]["institution_id"])
-        context = Context(first_day, last_day_of(first_day), policy, registered)
-        reader = _Reader(folder, context, encoding, progress)
-        try:
-            for alike in _alike(claims, folder):
-                progress(f"reading {alike[0].relative_to(folder)}")
-                reader.read(alike)
-            return reader.batch(typed, small_files, [*claims, *small_paths.values()])
-        except BaseException:
-            reader.staging.cleanup()
-            raise
+        files = [*claims, *small_paths.values()]
+        reader = _Reader(folder, _context(first_day, policy, typed), encoding, progress)
+        return reader.batch(claims, typed, frozenset(small_paths), small_files, files)
+
+
+def read_lines(
+    path: Path | str,
+    month: str | date,
+    policy: Policy,
+    small: Mapping[str, pl.DataFrame],
+    present: Collection[str],
+    *,
+    encoding: str | None = None,
+    progress: Progress = lambda _: None,
+) -> Batch:
+    """Read only the lines of the batch in folder `path`, to be settled with other small tables than its own.
+
+    `small`: every small table as `Batch.tables` holds it; `present`: those that count as having a file.
+    Raises Refusal for what cannot be read, and Refusals for tables that do not fit each other or the policy.
+    """
+    folder, first_day, tables_given = _folder(Path(path)), month_of(month), dict(small)
+    with _readable(folder):
+        tables.refuse_unfit(tables_given, present, policy)
+        claims = _claims_files(folder)
+        reader = _Reader(folder, _context(first_day, policy, tables_given), encoding, progress)
+        return reader.batch(claims, tables_given, frozenset(present), [], claims)
+
+
+def line_files(path: Path) -> list[Path]:
+    """The files that the lines of a batch come from: its claims files, and `settlements` if there is one.
+
+    Raises Refusal as `read_batch`.
+    """
+    folder = _folder(path)
+    beside = [folder / f"settlements.{ending}" for ending in ("csv", "parquet")]
+    return [*_claims_files(folder), *(path for path in beside if path.exists())]
+
+
+def batch_files(path: Path) -> dict[str, Path]:
+    """Name in the batch → every file that `read_batch` reads. Raises Refusal as it does."""
+    found = [*line_files(path), *tables.found_tables(_folder(path)).values()]
+    return {file.relative_to(path).as_posix(): file for file in found}
+
+
+def _context(first_day: date, policy: Policy, small: Mapping[str, pl.DataFrame]) -> Context:
+    registered = frozenset(small["institutions"]["institution_id"])
+    return Context(first_day, last_day_of(first_day), policy, registered)
 
 
 def month_of(month: str | date) -> date:
@@ -358,7 +412,29 @@ class _Reader:
         return tables.settlements_table(paths[0], self.encoding) if paths else None
 
     def batch(
-        self, typed: dict[str, pl.DataFrame], small_files: list[SourceFile], files: list[Path]
+        self,
+        claims: list[Path],
+        typed: dict[str, pl.DataFrame],
+        present: frozenset[str],
+        small_files: list[SourceFile],
+        files: list[Path],
+    ) -> Batch:
+        """Read the claims files and make the batch; whatever goes wrong leaves no temporary copy."""
+        try:
+            for alike in _alike(claims, self.folder):
+                self.progress(f"reading {alike[0].relative_to(self.folder)}")
+                self.read(alike)
+            return self._made(typed, present, small_files, files)
+        except BaseException:
+            self.staging.cleanup()
+            raise
+
+    def _made(
+        self,
+        typed: dict[str, pl.DataFrame],
+        present: frozenset[str],
+        small_files: list[SourceFile],
+        files: list[Path],
     ) -> Batch:
         if not self.lines_in:
             names = ", ".join(source.name for source in self.sources)
@@ -373,6 +449,7 @@ class _Reader:
             first_day=self.context.first_day,
             policy=self.context.policy,
             tables=typed,
+            present=present,
             sources=tuple(self.sources),
             small_files=tuple(small_files),
             files=tuple(sorted(files, key=lambda path: path.relative_to(self.folder).as_posix().encode())),

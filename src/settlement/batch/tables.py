@@ -6,7 +6,7 @@ Money must not be paid on a broken registry, so every bad row is named with its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -157,6 +157,20 @@ def typed_tables(
     problems.refuse()
     empty = {table: _typed(table, _no_text(table)) for table in SMALL_TABLES if table not in typed}
     return {table: frame.drop(_LINE) for table, frame in {**typed, **empty}.items()}
+
+
+def refuse_unfit(tables: Mapping[str, pl.DataFrame], present: Collection[str], policy: Policy) -> None:
+    """Hold typed tables against each other and a policy, where they do not come from one batch.
+
+    `present`: the tables that have a file. Raises Refusals as `typed_tables`.
+    """
+    problems = Problems()
+    typed = {table: tables[table].with_row_index(_LINE, offset=1) for table in present}
+    names = {table: table for table in typed}
+    _check_registry(typed, names, policy, problems)
+    _check_agreements(typed, names, policy, problems)
+    _check_references(typed, names, policy, problems)
+    problems.refuse()
 
 
 def _no_text(table: str) -> pl.DataFrame:

@@ -1,8 +1,10 @@
 """The ledger: the record of every run, and the DuckDB file made from it."""
 
+from .adjustments import pending_for, taken_by
+from .inputs import Inputs
 from .journal import CLEARED, CLOSED, GENESIS, POSTED, RESTATED, Act
 from .publish import VIEWS, View, publish, publish_if_stale, query
-from .record import Ledger, LedgerInUse, results_sha256, stage_table
+from .record import Ledger, LedgerInUse, results_sha256, stage_inputs, stage_table
 
 __all__ = [
     "CLEARED",
@@ -12,12 +14,16 @@ __all__ = [
     "RESTATED",
     "VIEWS",
     "Act",
+    "Inputs",
     "Ledger",
     "LedgerInUse",
     "View",
+    "pending_for",
     "publish",
     "publish_if_stale",
     "query",
     "results_sha256",
+    "stage_inputs",
     "stage_table",
+    "taken_by",
 ]

@@ -168,7 +168,8 @@ def _stays_inside(act: Act) -> bool:
     """Whether run id and paths are those of the act's own run folder: what is read back is never followed out."""
     if act.run_id is None:
         return not act.files
-    path = re.compile(rf"runs/{re.escape(str(act.run_id))}/[a-z_]+\.parquet")
+    kept = r"[a-z_]+\.parquet|inputs/(?:[a-z_]+\.parquet|policy\.toml|order\.json)"
+    path = re.compile(rf"runs/{re.escape(str(act.run_id))}/(?:{kept})")
     return is_run_id(str(act.run_id)) and all(path.fullmatch(file) for file in act.files)
 
 

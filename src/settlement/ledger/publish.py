@@ -19,11 +19,13 @@ import duckdb
 import polars as pl
 
 from ..errors import Refusal
-from ..terms import LEDGER_TABLES, RESULT_TABLES, RUNS, SETTLEMENTS, UNPAID_LINES, Table
-from .journal import Act, statuses_of
+from ..terms import ADJUSTMENTS, LEDGER_TABLES, RESULT_TABLES, RUNS, SETTLEMENTS, UNPAID_LINES, Table
+from .adjustments import applied_in
+from .journal import RESTATED, Act, statuses_of
 from .record import Ledger, LedgerInUse
 
 STORAGE_VERSION = "v1.5.0"  # the oldest line that must open the file (data 3)
+_UNCHANGING = tuple(table for table in RESULT_TABLES if table is not ADJUSTMENTS)
 
 
 # ---------------------------------------------------------------- the views
@@ -176,7 +178,7 @@ _HEAD = (
 )
 _TABLES = tuple(statement for table in LEDGER_TABLES for statement in _table_statements(table))
 _VIEWS = tuple(statement for view in VIEWS for statement in _view_statements(view))
-_EMPTYING = ("delete from ledger.head", "delete from runs")
+_EMPTYING = ("delete from ledger.head", "delete from runs", "delete from adjustments")
 _LAYOUT = hashlib.sha256("\n".join((STORAGE_VERSION, *_HEAD, *_TABLES, *_VIEWS)).encode()).hexdigest()
 
 
@@ -280,13 +282,14 @@ def _make(made: Path, ledger: Ledger, acts: Sequence[Act], held: Set[str] | None
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, ledger: Ledger, acts: Sequence[Act], held: Set[str]) -> None:
-    """Fills `runs` as the journal has it now, and the result tables with the rows of runs not yet held."""
+    """Fills `runs` and `adjustments` as the journal has them now, the others with the rows of runs not yet held."""
     statuses = statuses_of(acts)
     hashes = {act.run_id: act.hash for act in acts if act.run_id and act.made_run}
     if statuses:
         _fill_runs(connection, [_file(ledger, run_id, RUNS) for run_id in statuses], statuses, hashes)
+    _fill_adjustments(connection, ledger, acts)
     missing = [run_id for run_id in statuses if run_id not in held]
-    for table in RESULT_TABLES if missing else ():
+    for table in _UNCHANGING if missing else ():
         files = [_file(ledger, run_id, table) for run_id in missing]
         columns = ", ".join(table.names)
         sql = f"insert into {table.name} select {columns} from read_parquet(?)"  # noqa: S608 - the dictionary's own names
@@ -307,6 +310,29 @@ def _fill_runs(
         f"""insert into runs select {columns} from read_parquet(?) as run
         join (select unnest(?) as run_id, unnest(?) as status, unnest(?) as hash) as journal using (run_id)""",  # noqa: S608 - the dictionary's own names
         [files, list(statuses), list(statuses.values()), [hashes[run_id] for run_id in statuses]],
+    )
+
+
+def _fill_adjustments(connection: duckdb.DuckDBPyConnection, ledger: Ledger, acts: Sequence[Act]) -> None:
+    """A restatement does not know in advance which run's statements will take its adjustments: the journal does.
+
+    Points alone are never paid: their rows name no run.
+    """
+    files = [_file(ledger, act.run_id, ADJUSTMENTS) for act in acts if act.run_id and act.act == RESTATED]
+    if not files:
+        return
+    applied = applied_in(acts, ledger.has_statements)
+    columns = ", ".join(
+        "case when own.amount_delta is not null then journal.applied_in_run end"
+        if name == "applied_in_run"
+        else f"own.{name}"
+        for name in ADJUSTMENTS.names
+    )
+    connection.execute(
+        f"""insert into adjustments select {columns} from read_parquet(?) as own
+        left join (select unnest(?::varchar[]) as run_id, unnest(?::varchar[]) as applied_in_run) as journal
+        using (run_id)""",  # noqa: S608 - the dictionary's own names
+        [files, list(applied), list(applied.values())],
     )
 
 

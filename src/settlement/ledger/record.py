@@ -21,12 +21,15 @@ from pathlib import Path
 import polars as pl
 
 from ..errors import Fault, Refusal
-from ..terms import LEDGER_TABLES, RUNS, Table
+from ..terms import LEDGER_TABLES, RUNS, STATEMENTS, Table
+from . import inputs
 from .digest import check_schema, results_sha256
+from .inputs import Inputs, read_inputs
 from .journal import (
     CLOSED,
     GENESIS,
     POSTED,
+    RESTATED,
     Act,
     is_run_id,
     read_journal,
@@ -36,7 +39,7 @@ from .journal import (
     version_of,
 )
 
-__all__ = ["Ledger", "LedgerInUse", "results_sha256", "stage_table"]
+__all__ = ["Ledger", "LedgerInUse", "results_sha256", "stage_inputs", "stage_table"]
 
 _STAGED = re.compile(r"[0-9]+-[0-9a-f]{16}")
 _TABLES = {table.name: table for table in LEDGER_TABLES}
@@ -98,6 +101,10 @@ class Ledger:
         acts = [act for act in self.acts() if act.month == month and act.made_run]
         return acts[-1] if acts else None
 
+    def has_statements(self, run_id: str) -> bool:
+        """Does the run pay anybody? One without money tables has no statements (rules 8.1)."""
+        return bool(self.scan(run_id, STATEMENTS.name).select(pl.len() > 0).collect().item())
+
     def is_closed(self, month: date) -> bool:
         return any(act.act == CLOSED and act.month == month for act in self.acts())
 
@@ -113,10 +120,34 @@ class Ledger:
         """The rows of one table of one run, as recorded: in `runs` the status is `open` and the hash null."""
         path = self.path(run_id, table)
         if not path.is_file():
-            raise Refusal(
-                f"ledger {self.folder}", f"no run {run_id}", "a run of this ledger", "see `settlement runs`"
-            )
+            raise _no_run(self.folder, run_id)
         return pl.scan_parquet(path, glob=False)
+
+    def act_of(self, run_id: str) -> Act:
+        """The act that posted the run. Raises: Refusal, if the journal knows no such run."""
+        for act in self.acts():
+            if act.made_run and act.run_id == run_id:
+                return act
+        raise _no_run(self.folder, run_id)
+
+    def inputs(self, run_id: str) -> Inputs:
+        """What the run was settled from, held against the journal's hashes.
+
+        Raises: Refusal, for a run that was posted without its inputs, or if a file of them was changed.
+        """
+        names = (f"runs/{run_id}/{inputs.FOLDER}/{name}" for name in inputs.FILES)
+        files, hashes = {self.folder / name: name for name in names}, self.act_of(run_id).files
+        for path, name in files.items():
+            if name not in hashes:
+                raise _refused_inputs(path, "not kept with the run", "a run that was posted with its inputs")
+            if not path.is_file() or _sha256(path) != hashes[name]:
+                raise _refused_inputs(path, "missing or changed", "the file as the journal knows it")
+        return read_inputs(self.runs / run_id / inputs.FOLDER)
+
+    def recorded(self, run_id: str) -> dict[str, pl.DataFrame]:
+        """The recorded tables that hold what a run came to: runs, settlements, statements, adjustments."""
+        names = ("runs", "settlements", "statements", "adjustments")
+        return {name: self.scan(run_id, name).collect() for name in names}
 
     # ------------------------------------------------------------ writing
 
@@ -152,43 +183,83 @@ class Ledger:
             folder.mkdir(parents=True)
         return folder
 
-    def next_run_id(self, month: date) -> str:
+    def next_run_id(self, month: date, *, is_restating: bool = False) -> str:
         """The id of the month's next run, for the rows' `run_id`; it is kept free as long as the lock is held.
 
-        Raises: Refusal, if the month is closed. Source: rules 11.
+        Raises: Refusal, if the month is closed, or if it is restated and is not. Source: rules 11.
         """
         self._must_be_locked()
-        if self.is_closed(month):
+        if self.is_closed(month) and not is_restating:
             raise Refusal(
                 f"ledger {self.folder}",
                 f"month {month:%Y-%m} is closed",
                 "an open month",
                 f"state the correction: `settlement restate BATCH --month {month:%Y-%m} --reason TEXT`",
             )
+        if is_restating and not self.is_closed(month):
+            raise Refusal(
+                f"ledger {self.folder}",
+                f"month {month:%Y-%m} is not closed",
+                "a closed month: an open one is simply run again",
+                f"`settlement run BATCH --month {month:%Y-%m}`, or close the month first",
+            )
         newest = self.newest_run(month)
         return run_id_of(month, version_of(newest.run_id) + 1 if newest and newest.run_id else 1)
 
-    def post_run(self, staged: Path, month: date, results_sha256: str, at: datetime) -> Act:
+    def post_run(
+        self, staged: Path, month: date, results_sha256: str, at: datetime, reason: str | None = None
+    ) -> Act:
         """Posts the staged tables as the month's next run: the whole run, or nothing.
 
-        `staged`: a folder of `staging()` with a file of every ledger table, whose rows carry `next_run_id(month)`;
-        it is moved, not copied. `at`: in UTC if it has no time zone.
+        `staged`: a folder of `staging()` with a file of every ledger table, whose rows carry `next_run_id(month)`,
+        and what `stage_inputs` wrote; it is moved, not copied. `at`: in UTC if it has no time zone.
 
         Raises: Refusal, if the month is closed or the folder cannot be written; Fault, if the staged tables are
         not what the dictionary says.
         """
-        run_id = self.next_run_id(month)
+        run_id = self.next_run_id(month, is_restating=reason is not None)
         if staged.parent != self.folder / "staging":
             raise Fault(str(staged), "a folder outside the ledger", "a folder of staging()")
         _check_staged(staged, run_id, month, results_sha256)
         with _refusing_what_cannot_be_written(self.folder):
-            files = {f"runs/{run_id}/{path.name}": _sealed_file(path) for path in sorted(staged.iterdir())}
+            found = sorted(
+                path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file()
+            )
+            files = {f"runs/{run_id}/{name}": _sealed_file(staged / name) for name in found}
             self._announce(run_id)
             self._move_into_place(staged, run_id)
-            act = self._append(POSTED, month, at, run_id=run_id, files=files, results_sha256=results_sha256)
+            act = self._append(
+                POSTED if reason is None else RESTATED,
+                month,
+                at,
+                run_id=run_id,
+                reason=reason,
+                files=files,
+                results_sha256=results_sha256,
+            )
         with suppress(OSError):  # the act is done; the next writer removes an announcement that has served
             self._announcement.unlink()
         return act
+
+    def close(self, month: date, at: datetime) -> Act:
+        """Closes a month: its newest run stands, and only a restatement can follow. `at`: in UTC if it has no zone.
+
+        Raises: Refusal, for a month without a run, one that is closed, or a folder that cannot be written.
+        Source: rules 11.
+        """
+        self._must_be_locked()
+        newest = self.newest_run(month)
+        if newest is None:
+            raise Refusal(
+                f"ledger {self.folder}",
+                f"no run of month {month:%Y-%m}",
+                "a month that was settled",
+                f"`settlement run BATCH --month {month:%Y-%m}` first",
+            )
+        if self.is_closed(month):
+            raise Refusal(f"ledger {self.folder}", f"month {month:%Y-%m} is closed already", "an open month")
+        with _refusing_what_cannot_be_written(self.folder):
+            return self._append(CLOSED, month, at, run_id=newest.run_id)
 
     def _append(
         self,
@@ -238,7 +309,8 @@ class Ledger:
         _fsync(self.folder)
 
     def _move_into_place(self, staged: Path, run_id: str) -> None:
-        _fsync(staged)
+        for folder in (path for path in (*staged.iterdir(), staged) if path.is_dir()):
+            _fsync(folder)
         self.runs.mkdir(exist_ok=True)
         staged.rename(self.runs / run_id)
         for folder in (self.runs, self.folder / "staging", self.folder):
@@ -323,6 +395,15 @@ def stage_table(staged: Path, table: Table, rows: pl.LazyFrame | pl.DataFrame) -
     return path
 
 
+def stage_inputs(staged: Path, kept: Inputs) -> None:
+    """Writes into the staging folder what the run was settled from.
+
+    Raises: Refusal, if the disk is full.
+    """
+    with _refusing_what_cannot_be_written(staged):
+        kept.write(staged / inputs.FOLDER)
+
+
 def _utc(at: datetime) -> datetime:
     return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
 
@@ -332,12 +413,12 @@ def _utc(at: datetime) -> datetime:
 
 def _check_staged(staged: Path, run_id: str, month: date, results_sha256: str) -> None:
     """Raises: Fault, if a file is missing or foreign, a table has other columns, or rows of another run."""
-    found, expected = (
-        sorted(path.name for path in staged.iterdir()),
-        sorted(f"{name}.parquet" for name in _TABLES),
-    )
-    if found != expected:
-        raise Fault(str(staged), f"files {found}", f"files {expected}")
+    tables, kept = sorted(f"{name}.parquet" for name in _TABLES), staged / inputs.FOLDER
+    found = sorted(path.name for path in staged.iterdir() if path != kept)
+    if found != tables:
+        raise Fault(str(staged), f"files {found}", f"files {tables}")
+    if kept.exists() and sorted(path.name for path in kept.iterdir()) != list(inputs.FILES):
+        raise Fault(str(kept), "a file missing or foreign", f"files {inputs.FILES}")
     for table in LEDGER_TABLES:
         _check_staged_table(staged / f"{table.name}.parquet", table, run_id)
     run = pl.read_parquet(staged / "runs.parquet", glob=False).select(
@@ -384,6 +465,14 @@ def _refusing_what_cannot_be_written(folder: Path) -> Iterator[None]:
         ) from error
 
 
+def _no_run(folder: Path, run_id: str) -> Refusal:
+    return Refusal(f"ledger {folder}", f"no run {run_id}", "a run of this ledger", "see `settlement runs`")
+
+
+def _refused_inputs(path: Path, found: str, expected: str) -> Refusal:
+    return Refusal(str(path), found, expected, "restore it from a backup, or settle the month again")
+
+
 def _unreadable(path: Path, error: OSError) -> Refusal:
     return Refusal(str(path), (error.strerror or str(error)).lower(), "a journal that can be read")
 
@@ -406,6 +495,10 @@ def _sealed_file(path: Path) -> str:
     """Makes a staged file durable and gives its SHA-256."""
     path.chmod(0o640)  # it may have been made under another umask
     _fsync(path)
+    return _sha256(path)
+
+
+def _sha256(path: Path) -> str:
     with path.open("rb") as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
