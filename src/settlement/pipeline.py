@@ -29,11 +29,15 @@ class Settlement:
     """The result of one month: polars frames named as the ledger's tables, without run_id.
 
     `counts` holds lines_in, lines_settled, lines_rejected and points_in, points_settled, points_rejected (10⁻⁴).
+    Two frames tell how payable points came about, and are no ledger tables: `overage_by_tier` as `overage.by_tier`
+    and `relief` as `overage.let_through` make them.
     """
 
     tables: dict[str, pl.DataFrame]
     counts: dict[str, int]
     assumptions: tuple[str, ...]
+    overage_by_tier: pl.DataFrame
+    relief: pl.DataFrame
 
     def __getattr__(self, name: str) -> pl.DataFrame:
         try:
@@ -105,7 +109,13 @@ def settle(
         progress(sentence)
         step(work)
     tables = {table.name: _as_ledger_table(table, work.tables[table.name]) for table in terms.RESULT_TABLES}
-    return Settlement(tables, work.counts, tuple(dict.fromkeys(work.assumptions)))
+    return Settlement(
+        tables,
+        work.counts,
+        tuple(dict.fromkeys(work.assumptions)),
+        overage.by_tier(work.groups, policy.overage),
+        overage.let_through(work.groups, policy.overage),
+    )
 
 
 def _refuse_outside_policy(batch: Batch, policy: Policy) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -33,16 +33,30 @@ def results_sha256(tables: Mapping[str, Rows]) -> str:
     for table in RESULT_TABLES:
         if table.name not in tables:
             raise Fault(f"results, table {table.name}", "missing", "every result table, be it empty")
-        columns = [column for column in table.columns if column.name != "run_id"]
-        digest.update(f"table {table.name}\n{','.join(column.name for column in columns)}\n".encode())
-        cells = [_cell(column) for column in columns]
-        previous = pl.DataFrame(schema=polars_schema(table)).select(table.key)
-        for chunk in _frame(table, tables[table.name]).collect_batches(chunk_size=_CHUNK_ROWS):
-            keys = chunk.select(table.key)
-            _check_order(table, pl.concat([previous, keys]))
-            digest.update(_csv(chunk.select(cells)))
-            previous = keys.tail(1) if chunk.height else previous
+        for part in _hashed(table, tables[table.name]):
+            digest.update(part)
     return digest.hexdigest()
+
+
+def table_sha256(table: Table, rows: Rows) -> str:
+    """SHA-256 over the rows of one table, hashed as `results_sha256` hashes each of its own."""
+    digest = hashlib.sha256()
+    for part in _hashed(table, rows):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _hashed(table: Table, rows: Rows) -> Iterator[bytes | memoryview]:
+    """What is hashed of one table, piece by piece. Raises: Fault as `results_sha256`."""
+    columns = [column for column in table.columns if column.name != "run_id"]
+    yield f"table {table.name}\n{','.join(column.name for column in columns)}\n".encode()
+    cells = [_cell(column) for column in columns]
+    previous = pl.DataFrame(schema=polars_schema(table)).select(table.key)
+    for chunk in _frame(table, rows).collect_batches(chunk_size=_CHUNK_ROWS):
+        keys = chunk.select(table.key)
+        _check_order(table, pl.concat([previous, keys]))
+        yield _csv(chunk.select(cells))
+        previous = keys.tail(1) if chunk.height else previous
 
 
 def check_schema(table: Table, found: pl.Schema, where: str) -> None:
