@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from . import exact
+from .balances import paid_statements
 from .batch.tables import read_small_table
 from .errors import Refusal
 from .ledger import RESTATED, Ledger, publish, publish_if_stale, stage_table, table_sha256, taken_by
@@ -137,10 +138,11 @@ def _annual(
 ) -> tuple[pl.DataFrame, tuple[Proof, ...]]:
     """Rows of `annual_statements`, proven against the months they are made of."""
     standing, paid = (_read(ledger, runs.values(), STATEMENTS) for runs in (year.standing, year.paid))
+    before = paid_statements(ledger).filter(pl.col("month").dt.year() < year.year)
     differences = _differences(ledger, year)
     sums = clearing.annual(standing, paid, differences)
     rows = _as_table(clearing.released(sums, scores, policy.money.deposit_release), year.year)
-    return rows, year_proofs(rows, standing, paid, _paid_before(ledger, year.year), differences)
+    return rows, year_proofs(rows, standing, paid, before, differences)
 
 
 def _differences(ledger: Ledger, year: Year) -> pl.DataFrame:
@@ -153,13 +155,6 @@ def _differences(ledger: Ledger, year: Year) -> pl.DataFrame:
     ]
     rows = _read(ledger, restating, ADJUSTMENTS)
     return rows.with_columns(is_taken=pl.col("run_id").is_in(in_year))
-
-
-def _paid_before(ledger: Ledger, year: int) -> pl.DataFrame:
-    """Statements of earlier years that were paid."""
-    acts = [act for act in ledger.acts() if act.made_run and act.act != RESTATED]
-    paid = {act.month: act.run_id for act in acts if act.month and act.run_id and act.month.year < year}
-    return _read(ledger, paid.values(), STATEMENTS)
 
 
 def _read(ledger: Ledger, runs: Iterable[str], table: Table) -> pl.DataFrame:

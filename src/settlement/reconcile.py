@@ -5,7 +5,7 @@ Layer 4. Each proof recomputes a figure another way than the step that made it a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -47,11 +47,11 @@ def proofs(batch: Batch, settlement: Settlement, taken: pl.DataFrame | None = No
         *_of_money(batch, settlement),
         *_of_adjustments(settlement, taken),
     )
-    return _held(made)
+    return held(*made)
 
 
-def _held(made: tuple[Proof, ...]) -> tuple[Proof, ...]:
-    """Raises Fault naming every proof that fails."""
+def held(*made: Proof) -> tuple[Proof, ...]:
+    """The proofs, all of which hold. Raises Fault naming every one that fails."""
     failed = [proof for proof in made if not proof.holds]
     if failed:
         found = "; ".join(f"{proof.sentence}: {proof.left} against {proof.right}" for proof in failed)
@@ -104,7 +104,7 @@ def year_proofs(
         _equal_by(sentence, annual.with_columns(figure=figure), right, "figure", ("institution_id",))
         for sentence, figure, right in sums
     )
-    return _held((_nets(paid), carried_proof(paid, paid_before), *of_institutions))
+    return held(_nets(paid), carried_proof(paid, paid_before), *of_institutions)
 
 
 def carried_proof(statements: pl.DataFrame, before: pl.DataFrame) -> Proof:
@@ -113,18 +113,25 @@ def carried_proof(statements: pl.DataFrame, before: pl.DataFrame) -> Proof:
     `statements`: paid ones of one or more months; `before`: paid ones of earlier months. Whoever has a balance has a
     statement in the next month that has any.
     """
-    balances = dict(before.sort("month").select("institution_id", "carried_forward").rows())
-    differing = 0
+    balances, differing = balances_after(before), 0
     for month in statements.sort("month").partition_by("month", maintain_order=True):
-        brought = dict(month.select("institution_id", "brought_forward").rows())
-        differing += sum(
-            brought.get(institution, _NOTHING) != balances.get(institution, _NOTHING)
-            for institution in brought.keys() | balances.keys()
-        )
-        balances |= dict(month.select("institution_id", "carried_forward").rows())
+        differing += len(unlike_balances(month, balances))
+        balances |= balances_after(month)
     return Proof(
         "brought forward = carried forward by the statement before", f"{differing} differ", "0 differ"
     )
+
+
+def balances_after(statements: pl.DataFrame) -> dict[str, Decimal]:
+    """Institution → what its newest statement carries forward."""
+    return dict(statements.sort("month").select("institution_id", "carried_forward").rows())
+
+
+def unlike_balances(month: pl.DataFrame, balances: Mapping[str, Decimal]) -> list[str]:
+    """Institutions that a month's statements bring forward other balances for than these; sorted."""
+    brought = dict(month.select("institution_id", "brought_forward").rows())
+    everyone = brought.keys() | balances.keys()
+    return sorted(one for one in everyone if brought.get(one, _NOTHING) != balances.get(one, _NOTHING))
 
 
 def _net() -> pl.Expr:

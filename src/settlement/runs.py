@@ -18,14 +18,14 @@ from typing import Any
 
 import polars as pl
 
-from . import __version__, exact, terms
+from . import __version__, balances, exact, terms
 from .batch import Batch, Progress, month_of, read_batch
 from .carried import Standing, of_open_month
 from .errors import Fault, Refusal
 from .ledger import Inputs, Ledger, publish, publish_if_stale, results_sha256, stage_inputs, stage_table
 from .pipeline import Carried, Settlement, readings_text, settle
 from .policy import Policy
-from .reconcile import Proof, proofs
+from .reconcile import Proof, held, proofs
 from .schemas import polars_schema
 from .workdays import payment_due
 
@@ -111,7 +111,7 @@ def run(order: Order, folder: Path, progress: Progress) -> Report:
     ledger, month = Ledger(folder), month_of(order.month)
     with _leaves_nothing_behind(ledger), ledger.lock():
         run_id = ledger.next_run_id(month)
-        report = settled(order, of_open_month(ledger, month, ledger.acts()), progress)
+        report = _with_balances(ledger, settled(order, of_open_month(ledger, month, ledger.acts()), progress))
         known = same_run(ledger, report)
         if known:
             publish_if_stale(ledger)
@@ -121,6 +121,15 @@ def run(order: Order, folder: Path, progress: Progress) -> Report:
         progress("publishing settlement.duckdb")
         publish(ledger)
         return replace(report, run_id=run_id)
+
+
+def _with_balances(ledger: Ledger, report: Report) -> Report:
+    """The report with the proof of its balances; none without statements, which leave balances where they are."""
+    statements, month = report.settlement.statements, report.batch.first_day
+    if statements.is_empty():
+        return report
+    balances.refuse_under_closed(ledger, month, statements)
+    return replace(report, proofs=(*report.proofs, *held(balances.proof_of_run(ledger, month, statements))))
 
 
 @contextmanager
