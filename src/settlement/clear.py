@@ -140,8 +140,11 @@ def _annual(
     standing, paid = (_read(ledger, runs.values(), STATEMENTS) for runs in (year.standing, year.paid))
     before = paid_statements(ledger).filter(pl.col("month").dt.year() < year.year)
     differences = _differences(ledger, year)
-    sums = clearing.annual(standing, paid, differences)
-    rows = _as_table(clearing.released(sums, scores, policy.money.deposit_release), year.year)
+    try:
+        sums = clearing.annual(standing, paid, differences)
+        rows = _as_table(clearing.released(sums, scores, policy.money.deposit_release), year.year)
+    except pl.exceptions.PolarsError as error:
+        raise exact.too_large(f"year {year.year}, sums") if exact.is_too_large(error) else error from error
     return rows, year_proofs(rows, standing, paid, before, differences)
 
 

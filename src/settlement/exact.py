@@ -7,6 +7,7 @@ formed in 128 bits; what does not fit raises instead of wrapping.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
@@ -205,6 +206,26 @@ def refuse_sums_beyond_bounds(lines: int, most: int) -> None:
             f"sums of at most {points_text(_WIDEST)} points",
             "settle the month in batches of fewer institutions",
         )
+
+
+_DOES_NOT_FIT = re.compile(
+    r"conversion from `(?:i128|decimal\[38,[0-9]+\])` to `(?:i64|decimal\[18,[0-9]+\])`"
+)
+
+
+def is_too_large(error: Exception) -> bool:
+    """Did polars stop at a figure that does not fit 64 bits or 18 digits? Those are refused, never wrapped."""
+    return isinstance(error, pl.exceptions.InvalidOperationError) and bool(_DOES_NOT_FIT.search(str(error)))
+
+
+def too_large(where: str) -> Refusal:
+    """The refusal of figures that do not fit."""
+    return Refusal(
+        where,
+        "a sum or product of points or money that does not fit 18 digits",
+        "figures below 100 trillion points and 10 quadrillion yuan",
+        "look for mistyped amounts in the small tables",
+    )
 
 
 VALUE_DECIMALS = 6  # of a point value, yuan per point

@@ -155,8 +155,8 @@ def settled(order: Order, standing: Standing, progress: Progress) -> Report:
         proven = proofs(batch, settlement, standing.taken)
     except pl.exceptions.PolarsError as error:
         batch.refuse_damaged_files()
-        if isinstance(error, pl.exceptions.InvalidOperationError) and "conversion from `i128`" in str(error):
-            raise _too_large() from error
+        if exact.is_too_large(error):
+            raise exact.too_large("batch, sums") from error
         raise
     finally:
         batch.close()
@@ -177,15 +177,6 @@ def _carried(order: Order, standing: Standing) -> Carried:
     if order.submitted_on and order.has_due_date:
         due = payment_due(order.submitted_on, order.policy.money.payment_working_days)
     return Carried(standing.balances, standing.adjustments, due)
-
-
-def _too_large() -> Refusal:
-    return Refusal(
-        "batch, sums",
-        "a sum or product of points or money that does not fit 64 bits",
-        "figures below 922 trillion points and 92 quadrillion yuan",
-        "look for mistyped amounts in the small tables",
-    )
 
 
 def _strict_refusal(settlement: Settlement) -> Refusal:
