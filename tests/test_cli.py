@@ -22,7 +22,7 @@ import typer
 
 from settlement import cli, load_policy, policy, runs
 from settlement.errors import Fault
-from test_batch import AGREEMENT, INSTITUTION, LINE, VALUE, csv_text, write_batch
+from test_batch import AGREEMENT, ASSESSMENT, INSTITUTION, LINE, VALUE, csv_text, write_batch
 
 ROOT = Path(__file__).parents[1]
 JSON_KEYS = [
@@ -121,8 +121,8 @@ def test_every_option_has_its_help(path: tuple[str, ...]) -> None:
 
 
 def test_every_example_runs(settlement: Program, tmp_path: Path) -> None:
-    """In a folder with a batch and a ledger of two runs; of /tmp, a folder of this test."""
-    write_batch(tmp_path / "batch")
+    """In a folder with a batch that has money and a ledger of two runs; of /tmp, a folder of this test."""
+    write_batch(tmp_path / "batch", point_values=[VALUE], assessments=[ASSESSMENT])
     for reading in ("pro_rata", "chronological"):
         assert run(settlement, "--reading", f"attribution={reading}").code == 0
     for path, command in COMMANDS.items():

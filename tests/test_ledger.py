@@ -36,7 +36,7 @@ from settlement.ledger import (
 )
 from settlement.ledger.journal import sealed
 from settlement.schemas import polars_schema
-from settlement.terms import LEDGER_TABLES, RESULT_TABLES, RUNS, SETTLEMENTS, UNPAID_LINES
+from settlement.terms import ANNUAL_STATEMENTS, LEDGER_TABLES, RESULT_TABLES, RUNS, SETTLEMENTS, UNPAID_LINES
 
 MARCH, APRIL = date(2026, 3, 1), date(2026, 4, 1)
 AT = datetime(2026, 4, 2, 8, 30, tzinfo=UTC)
@@ -624,7 +624,8 @@ def test_every_table_view_and_column_has_a_comment_in_both_languages(ledger: Led
             union all select table_name, column_name, comment from duckdb_columns() where not internal"""
         ).fetchall()
     names = {table for table, _, _ in comments}
-    assert names == {table.name for table in LEDGER_TABLES} | {view.name for view in VIEWS} | {"head"}
+    tables = {table.name for table in (*LEDGER_TABLES, ANNUAL_STATEMENTS)}
+    assert names == tables | {view.name for view in VIEWS} | {"head"}
     assert len(comments) > 250
     without = [row for row in comments if not row[2] or row[2].isascii()]
     assert without == []

@@ -18,7 +18,7 @@ from . import __version__, exact
 from .batch import Batch, Progress, file_sha256, line_files, read_lines
 from .errors import Fault, Refusal
 from .ledger import Inputs
-from .pipeline import settle
+from .pipeline import Tables, settle
 from .policy import Policy
 from .terms import DEDUCTION_KINDS, SMALL_TABLES
 
@@ -38,7 +38,6 @@ TABLES_OF = {
 _MONEY_DEDUCTED = ("deposit_withheld", *DEDUCTION_KINDS)
 _LINE = ("institution_id", "claim_id", "line_id")
 
-Tables = Mapping[str, pl.DataFrame]
 Figures = Callable[[Tables], pl.DataFrame]
 State = Callable[[], pl.DataFrame]
 
@@ -53,7 +52,8 @@ def of_statements(tables: Tables) -> pl.DataFrame:
     money tables). The deposit is in it, so that what is withheld over the year is as if the right data had come first.
     """
     less = [_fen(name) for name in _MONEY_DEDUCTED]
-    amounts = tables["statements"].select(
+    stated = tables["statements"].lazy().collect()
+    amounts = stated.select(
         "institution_id",
         points=pl.lit(0, dtype=pl.Int64),
         amount=_fen("payable_amount") - pl.sum_horizontal(less),
@@ -64,7 +64,8 @@ def of_statements(tables: Tables) -> pl.DataFrame:
 
 def of_groups(tables: Tables) -> pl.DataFrame:
     """Adds: institution_id, point_class, points (10⁻⁴, Σ payable points), amount (fen, Σ payable amounts)."""
-    figures = tables["settlements"].select(
+    groups = tables["settlements"].lazy().collect()
+    figures = groups.select(
         "institution_id",
         "point_class",
         points=exact.whole_of_decimal(pl.col("payable_points"), 4, exact.POINT_DECIMALS),

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from .errors import (
 
 if TYPE_CHECKING:
     import polars as pl
+    from rich.console import Console, RenderableType
 
     from .ledger import Ledger
     from .policy import Policy
@@ -69,6 +70,7 @@ SubmittedOn = Annotated[
 Engine = Annotated[str, typer.Option("--engine", help="local: this machine.")]
 NoDueDate = Annotated[bool, typer.Option("--no-due-date", help="Leave the payment day empty.")]
 ClosedMonth = Annotated[str, typer.Argument(metavar="MONTH", help="The month to close, YYYY-MM.")]
+Year = Annotated[int, typer.Option("--year", min=1900, max=2998, help="The calendar year, YYYY.")]
 _LEDGER = Path("ledger")
 _OPEN_LEDGER: list[Path] = []  # where a trace of our own fault goes
 
@@ -251,6 +253,25 @@ def restate(
 
 
 @app.command()
+def clear(
+    year: Year,
+    ledger: LedgerFolder = _LEDGER,
+    assessments: Annotated[
+        Path | None, typer.Option(help="Scores that add to those of the batches and come before them.")
+    ] = None,
+) -> None:
+    """Clear a year whose months are closed: annual statements, and the deposit released by assessment.
+
+    Example: settlement clear --year 2026 --ledger ledger/
+    """
+    from . import clear as clearing
+    from .summary import annual_summary
+
+    _existing(ledger)
+    _print_parts(annual_summary(clearing.clear(ledger, year, assessments)))
+
+
+@app.command()
 def diff(
     earlier: Annotated[str, typer.Argument(metavar="RUN", help="A run, for example 2026-03.1.")],
     later: Annotated[str, typer.Argument(metavar="RUN", help="A later run of the same month.")],
@@ -426,6 +447,37 @@ def thresholds_show(
     )
 
 
+@thresholds_app.command("recalculate")
+def thresholds_recalculate(
+    year: Year,
+    policy: PolicyName = "tianjin",
+    ledger: LedgerFolder = _LEDGER,
+    out: Annotated[Path | None, typer.Option(help="Write the fragment to this new file.")] = None,
+    policy_out: Annotated[
+        Path | None, typer.Option(help="Write the policy with the new rows to this new file.")
+    ] = None,
+) -> None:
+    """Make ordinary thresholds for institutions whose coaching has ended, from their peers' year.
+
+    Prints rows to append to the policy file, or writes them to --out. Those without peers are listed, not guessed.
+
+    Example: settlement thresholds recalculate --year 2026 --policy tianjin --ledger ledger/
+    """
+    from .policy import load_policy
+    from .recalculate import recalculate, write
+
+    made = recalculate(_existing(ledger), year, load_policy(policy))
+    for path, text in ((out, made.fragment), (policy_out, made.whole_policy)):
+        if path is not None:
+            write(path, text)
+            print(f"{path}: {made.made.height} threshold(s) from {made.effective_from} on")
+    if out is None and policy_out is None:
+        print(made.fragment, end="")
+    elif not made.missing.is_empty():
+        print("\nNo threshold, for lack of peers:")
+        _print_frame(made.missing.drop("threshold", "peers", "peer_months"))
+
+
 @ledger_app.command("rebuild")
 def ledger_rebuild(ledger: LedgerFolder = _LEDGER) -> None:
     """Make settlement.duckdb anew from the record.
@@ -582,12 +634,22 @@ def _report(report: Report, as_json: bool) -> None:
 
 
 def _show(report: Report) -> None:
-    from rich.console import Console
-
     from .summary import summary
 
-    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False, soft_wrap=False)
-    for part in summary(report, console.width):
+    width = _console(140).width
+    _print_parts(summary(report, width))
+
+
+def _console(width: int) -> Console:
+    """As wide as the terminal; where there is none, as given."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else width, highlight=False, soft_wrap=False)
+
+
+def _print_parts(parts: Iterable[RenderableType]) -> None:
+    console = _console(140)
+    for part in parts:
         console.print(part)
         console.print()
 

@@ -7,6 +7,7 @@ formed in 128 bits; what does not fit raises instead of wrapping.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from decimal import Decimal
 from fractions import Fraction
@@ -105,6 +106,40 @@ def grown(base: Decimal, rates: Iterable[Decimal]) -> int:
     return half_up_whole(grown_base * 100) * HUNDREDTH
 
 
+def mean(whole: pl.Series) -> Fraction:
+    """The mean of whole units (at least one), not rounded.
+
+    >>> mean(pl.Series([1, 2]))
+    Fraction(3, 2)
+    """
+    return Fraction(int(whole.cast(pl.Int128).sum()), whole.len())
+
+
+def percentile(whole: pl.Series, percent: Decimal) -> Fraction:
+    """The percentile (0 … 100) of whole units (at least one), not rounded.
+
+    The values in ascending order stand at the ranks 0 … n - 1; the percentile stands at rank (n - 1) × percent ÷ 100,
+    between two values in proportion to its distance from them. So 0 is the least, 50 the median, 100 the greatest.
+
+    >>> percentile(pl.Series([4, 1, 2, 8]), Decimal(50)), percentile(pl.Series([4, 1, 2, 8]), Decimal(10))
+    (Fraction(3, 1), Fraction(13, 10))
+    """
+    ordered = whole.sort()
+    rank = (ordered.len() - 1) * Fraction(percent) / 100
+    below = rank.numerator // rank.denominator
+    lower, upper = int(ordered[below]), int(ordered[min(below + 1, ordered.len() - 1)])
+    return lower + (rank - below) * (upper - lower)
+
+
+def hundredths(units: Fraction) -> int:
+    """10⁻⁴ point, half-up to 0.01 as thresholds are, in 10⁻⁴ point (rules 9).
+
+    >>> hundredths(Fraction(50)), hundredths(Fraction(99, 2)), hundredths(Fraction(-150))
+    (100, 0, -200)
+    """
+    return half_up_whole(units / HUNDREDTH) * HUNDREDTH
+
+
 def part_of_month(threshold: pl.Expr, days: pl.Expr, days_of_month: int) -> pl.Expr:
     """threshold (10⁻⁴) × days ÷ days of the month, half-up to 0.01 (Int128; rules 6.5)."""
     part: pl.Expr = half_up(threshold.cast(pl.Int128) * days, days_of_month * HUNDREDTH) * HUNDREDTH
@@ -153,6 +188,15 @@ def points_text(whole: int) -> str:
     return f"{Decimal(whole).scaleb(-POINT_DECIMALS):f}"
 
 
+def threshold_text(whole: int) -> str:
+    """Whole hundredths in units of 10⁻⁴ point as text with two decimals.
+
+    >>> threshold_text(408743300)
+    '40874.33'
+    """
+    return f"{Decimal(whole // HUNDREDTH).scaleb(-2):f}"
+
+
 def refuse_sums_beyond_bounds(lines: int, most: int) -> None:
     """Refuse a batch whose sums could leave 64 bits: `lines` lines of at most `most` whole units each."""
     if lines * most > _WIDEST:
@@ -164,7 +208,65 @@ def refuse_sums_beyond_bounds(lines: int, most: int) -> None:
         )
 
 
+_DOES_NOT_FIT = re.compile(
+    r"conversion from `(?:i128|decimal\[38,[0-9]+\])` to `(?:i64|decimal\[18,[0-9]+\])`"
+)
+
+
+def is_too_large(error: Exception) -> bool:
+    """Did polars stop at a figure that does not fit 64 bits or 18 digits? Those are refused, never wrapped."""
+    return isinstance(error, pl.exceptions.InvalidOperationError) and bool(_DOES_NOT_FIT.search(str(error)))
+
+
+def too_large(where: str) -> Refusal:
+    """The refusal of figures that do not fit."""
+    return Refusal(
+        where,
+        "a sum or product of points or money that does not fit 18 digits",
+        "figures below 100 trillion points and 10 quadrillion yuan",
+        "look for mistyped amounts in the small tables",
+    )
+
+
 VALUE_DECIMALS = 6  # of a point value, yuan per point
+
+
+def product(points: Decimal, point_value: Decimal) -> Fraction:
+    """points × point value in yuan, not rounded: what an amount is before it is rounded to the fen.
+
+    >>> product(Decimal("66.6666"), Decimal("0.5"))
+    Fraction(333333, 10000)
+    """
+    return Fraction(points) * Fraction(point_value)
+
+
+def cut_value(budget: Decimal, points: Decimal) -> Fraction:
+    """budget ÷ points (> 0), cut down to the decimals of a point value (rules 8.1).
+
+    >>> cut_value(Decimal(100), Decimal(150))
+    Fraction(333333, 500000)
+    """
+    finer = 10**VALUE_DECIMALS
+    exactly = Fraction(budget) / Fraction(points) * finer
+    return Fraction(exactly.numerator // exactly.denominator, finer)
+
+
+def yuan_text(yuan: Fraction) -> str:
+    """Yuan as text with all places a product of points and point value can have, without trailing zeros.
+
+    >>> yuan_text(Fraction(333333, 10000)), yuan_text(Fraction(-1, 10**10)), yuan_text(Fraction(20))
+    ('33.3333', '-0.0000000001', '20')
+    """
+    places = POINT_DECIMALS + VALUE_DECIMALS
+    whole = abs(yuan * 10**places)
+    text = f"{int(whole):0{places + 1}}"
+    written = f"{text[:-places]}.{text[-places:]}".rstrip("0").rstrip(".")
+    return f"-{written}" if yuan < 0 else written
+
+
+def half_up_fen(yuan: Fraction) -> Decimal:
+    """Yuan rounded half-up to the fen (rules 8.1)."""
+    return Decimal(half_up_whole(yuan * FEN)).scaleb(-MONEY_DECIMALS)
 
 
 def amount_of_points(points: pl.Expr, point_value: pl.Expr) -> pl.Expr:

@@ -6,13 +6,13 @@ Layer 4. Branching on the policy's readings happens here; rules know frames only
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 from weakref import finalize
 
 import polars as pl
@@ -26,6 +26,8 @@ from .rules import eligibility, overage, pricing, statements, thresholds, timeli
 from .rules.overage import CELL
 from .rules.profiles import Profiles, Relevant
 from .terms import GROUP
+
+Tables: TypeAlias = Mapping[str, pl.DataFrame | pl.LazyFrame]
 
 
 class Staging:
@@ -42,12 +44,16 @@ class Settlement:
 
     `counts` holds lines_in, lines_settled, lines_rejected and points_in, points_settled, points_rejected (10⁻⁴).
     `tables` has `unpaid_lines` as a lazy frame over files in `staging`, which live as long as this object.
+    Two frames tell how payable points came about, and are no ledger tables: `overage_by_tier` as `overage.by_tier`
+    and `relief` as `overage.let_through` make them.
     """
 
-    tables: dict[str, pl.DataFrame | pl.LazyFrame]
+    tables: Tables
     counts: dict[str, int]
     assumptions: tuple[str, ...]
-    staging: Staging | None = field(default=None, repr=False)
+    overage_by_tier: pl.DataFrame
+    relief: pl.DataFrame
+    staging: Staging = field(repr=False)
 
     @property
     def frames(self) -> dict[str, pl.DataFrame]:
@@ -56,7 +62,7 @@ class Settlement:
 
     def __getattr__(self, name: str) -> pl.DataFrame:
         try:
-            tables: dict[str, pl.DataFrame | pl.LazyFrame] = self.__dict__["tables"]
+            tables: Tables = self.__dict__["tables"]
             return tables[name].lazy().collect()
         except KeyError:
             raise AttributeError(
@@ -125,7 +131,14 @@ def settle(
         progress(sentence)
         step(work)
     tables = {table.name: _as_ledger_table(table, work.tables[table.name]) for table in terms.RESULT_TABLES}
-    return Settlement(tables, work.counts, tuple(dict.fromkeys(work.assumptions)), work.staging)
+    return Settlement(
+        tables,
+        work.counts,
+        tuple(dict.fromkeys(work.assumptions)),
+        overage.by_tier(work.groups, policy.overage),
+        overage.let_through(work.groups, policy.overage),
+        work.staging,
+    )
 
 
 def _refuse_outside_policy(batch: Batch, policy: Policy) -> None:

@@ -5,17 +5,21 @@ Layer 4. Each proof recomputes a figure another way than the step that made it a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from fractions import Fraction
 
 import polars as pl
 
+from . import exact
 from .batch import Batch
 from .errors import Fault
 from .exact import points_text
 from .pipeline import Settlement
+from .terms import DEDUCTION_KINDS
 
+_NOTHING = Decimal(0)
 _GROUP = ("institution_id", "regime", "point_class")
 
 
@@ -43,6 +47,11 @@ def proofs(batch: Batch, settlement: Settlement, taken: pl.DataFrame | None = No
         *_of_money(batch, settlement),
         *_of_adjustments(settlement, taken),
     )
+    return held(*made)
+
+
+def held(*made: Proof) -> tuple[Proof, ...]:
+    """The proofs, all of which hold. Raises Fault naming every one that fails."""
     failed = [proof for proof in made if not proof.holds]
     if failed:
         found = "; ".join(f"{proof.sentence}: {proof.left} against {proof.right}" for proof in failed)
@@ -50,6 +59,85 @@ def proofs(batch: Batch, settlement: Settlement, taken: pl.DataFrame | None = No
             "reconcile", found, "equal figures", "nothing was posted; report this with the batch's sizes"
         )
     return made
+
+
+def year_proofs(
+    annual: pl.DataFrame,
+    standing: pl.DataFrame,
+    paid: pl.DataFrame,
+    paid_before: pl.DataFrame,
+    differences: pl.DataFrame,
+) -> tuple[Proof, ...]:
+    """Proofs of a cleared year, per institution (rules 8.4, 11).
+
+    `annual`: rows of `annual_statements`; `standing`, `paid`: statements of the year's newest and paid runs;
+    `paid_before`: paid statements of earlier years; `differences`: adjustments of the year's restated months, with
+    is_taken (by a paid statement of the year). Raises Fault naming every one that fails.
+    """
+    changes = pl.concat(
+        side.select("institution_id", figure=sign) for side, sign in ((standing, _net()), (paid, -_net()))
+    )
+    recorded = differences.with_columns(figure=pl.col("amount_delta"))
+    taken_elsewhere = pl.col("adjustment") - pl.col("restated") + pl.col("outstanding")
+    left = pl.col("net_payable") + pl.col("carried_forward") + pl.col("outstanding")
+    sums = (
+        ("what the year came to = Σ its newest runs", _net(), standing.with_columns(figure=_net())),
+        ("restated = newest runs - paid runs", pl.col("restated"), changes),
+        ("restated = Σ recorded differences", pl.col("restated"), recorded),
+        (
+            "outstanding = recorded differences that no statement of the year holds",
+            pl.col("outstanding"),
+            recorded.filter(~pl.col("is_taken")),
+        ),
+        (
+            "year + brought forward + adjustments of other years = transferred + carried forward + outstanding",
+            _net() + pl.col("brought_forward") + taken_elsewhere,
+            annual.with_columns(figure=left),
+        ),
+        (
+            "deposit = released + forfeited",
+            pl.col("deposit_released") + pl.col("deposit_forfeited"),
+            annual.with_columns(figure="deposit_withheld"),
+        ),
+    )
+    of_institutions = (
+        _equal_by(sentence, annual.with_columns(figure=figure), right, "figure", ("institution_id",))
+        for sentence, figure, right in sums
+    )
+    return held(_nets(paid), carried_proof(paid, paid_before), *of_institutions)
+
+
+def carried_proof(statements: pl.DataFrame, before: pl.DataFrame) -> Proof:
+    """Every statement brings forward what the institution's statement before it carried forward (rules 8.2).
+
+    `statements`: paid ones of one or more months; `before`: paid ones of earlier months. Whoever has a balance has a
+    statement in the next month that has any.
+    """
+    balances, differing = balances_after(before), 0
+    for month in statements.sort("month").partition_by("month", maintain_order=True):
+        differing += len(unlike_balances(month, balances))
+        balances |= balances_after(month)
+    return Proof(
+        "brought forward = carried forward by the statement before", f"{differing} differ", "0 differ"
+    )
+
+
+def balances_after(statements: pl.DataFrame) -> dict[str, Decimal]:
+    """Institution → what its newest statement carries forward."""
+    return dict(statements.sort("month").select("institution_id", "carried_forward").rows())
+
+
+def unlike_balances(month: pl.DataFrame, balances: Mapping[str, Decimal]) -> list[str]:
+    """Institutions that a month's statements bring forward other balances for than these; sorted."""
+    brought = dict(month.select("institution_id", "brought_forward").rows())
+    everyone = brought.keys() | balances.keys()
+    return sorted(one for one in everyone if brought.get(one, _NOTHING) != balances.get(one, _NOTHING))
+
+
+def _net() -> pl.Expr:
+    """What a statement comes to before adjustments and balances."""
+    less = (pl.col(name) for name in ("deposit_withheld", *DEDUCTION_KINDS))
+    return pl.col("payable_amount") - pl.sum_horizontal(less)
 
 
 def _of_lines(batch: Batch, settlement: Settlement) -> Iterator[Proof]:
@@ -87,7 +175,7 @@ def _of_groups(settlement: Settlement) -> Iterator[Proof]:
 
 
 def _of_money(batch: Batch, settlement: Settlement) -> Iterator[Proof]:
-    """Statements against groups; each budget against the amounts of its pool (rules 8)."""
+    """Statements against groups and themselves, amounts against points, budgets against their pools (rules 8)."""
     statements, groups = settlement.statements, settlement.settlements
     if not statements.is_empty():
         yield _equal_by(
@@ -97,13 +185,69 @@ def _of_money(batch: Batch, settlement: Settlement) -> Iterator[Proof]:
             "payable_amount",
             ("institution_id",),
         )
-    paid = _paid_from_budgets(batch, settlement)
-    for zone, point_class, budget, remainder in settlement.budgets.select(
-        "zone", "point_class", "budget", "remainder"
-    ).rows():
-        amounts = paid.get((zone, point_class), Decimal(0))
+        yield _nets(statements)
+    if groups["payable_amount"].drop_nulls().len():
+        yield _amounts(groups)
+    for pool in _pools(batch, settlement):
+        yield from pool.proofs()
+
+
+def _nets(statements: pl.DataFrame) -> Proof:
+    """What a statement holds is transferred or carried forward, never both (rules 8.2)."""
+    held = ("payable_amount", "adjustment", "brought_forward")
+    less = ("deposit_withheld", *DEDUCTION_KINDS)
+    differing = 0
+    for row in statements.iter_rows(named=True):
+        net = sum((row[name] for name in held), Decimal(0)) - sum((row[name] for name in less), Decimal(0))
+        differing += (row["net_payable"], row["carried_forward"]) != (max(net, _NOTHING), min(net, _NOTHING))
+    return Proof("each statement = what is transferred or carried forward", f"{differing} differ", "0 differ")
+
+
+def _amounts(groups: pl.DataFrame) -> Proof:
+    """Each amount anew, in fractions."""
+    rows = groups.select("payable_points", "point_value", "payable_amount").rows()
+    differing = sum(
+        amount != exact.half_up_fen(exact.product(points, _NOTHING if value is None else value))
+        for points, value, amount in rows
+    )
+    return Proof(
+        "each amount = payable points × point value, half-up once", f"{differing} differ", "0 differ"
+    )
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """A budget row and the (payable points, amount) of the groups that draw on it."""
+
+    name: str
+    budget: Decimal
+    point_value: Decimal
+    remainder: Decimal
+    groups: Sequence[tuple[Decimal, Decimal]]
+
+    def proofs(self) -> Iterator[Proof]:
+        """Budget = amounts + remainder; the remainder is what two roundings leave, and nothing else (rules 8.1)."""
+        points = sum((points for points, _ in self.groups), _NOTHING)
+        amounts = sum((amount for _, amount in self.groups), _NOTHING)
+        value = exact.cut_value(self.budget, points) if points > 0 else Fraction(0)
+        cut = Fraction(self.budget) - exact.product(points, self.point_value)
+        rounded = sum(
+            (Fraction(amount) - exact.product(points, self.point_value) for points, amount in self.groups),
+            Fraction(0),
+        )
         yield Proof(
-            f"budget of {point_class} in {zone} = amounts + remainder", str(budget), str(amounts + remainder)
+            f"budget of {self.name} = amounts + remainder", str(self.budget), str(amounts + self.remainder)
+        )
+        yield Proof(
+            f"point value of {self.name} = budget ÷ points of the pool, cut down",
+            str(Fraction(self.point_value)),
+            str(value),
+        )
+        yield Proof(
+            f"remainder of {self.name} = {exact.yuan_text(cut)} left by the cut point value "
+            f"- {exact.yuan_text(rounded)} added by rounding {len(self.groups)} amount(s)",
+            str(Fraction(self.remainder)),
+            str(cut - rounded),
         )
 
 
@@ -120,19 +264,22 @@ def _of_adjustments(settlement: Settlement, taken: pl.DataFrame | None) -> Itera
         )
 
 
-def _paid_from_budgets(batch: Batch, settlement: Settlement) -> dict[tuple[str, str], Decimal]:
-    """Amounts by the budget row their group draws on: its zone's row in either table, then that of all zones."""
+def _pools(batch: Batch, settlement: Settlement) -> Iterator[_Pool]:
+    """Every budget of the month with its groups: each draws on its zone's row in either table, then on that of `*`."""
     values = batch.tables["point_values"].filter(pl.col("month") == batch.first_day)
     given = set(values.select("zone", "point_class").rows())
-    budgets = set(settlement.budgets.select("zone", "point_class").rows())
-    paid: dict[tuple[str, str], Decimal] = {}
-    for zone, point_class, amount in settlement.settlements.select(
-        "zone", "point_class", "payable_amount"
+    budgets = settlement.budgets.select("zone", "point_class", "budget", "point_value", "remainder").rows()
+    drawn: dict[tuple[str, str], list[tuple[Decimal, Decimal]]] = {(row[0], row[1]): [] for row in budgets}
+    for zone, point_class, points, amount in settlement.settlements.select(
+        "zone", "point_class", "payable_points", "payable_amount"
     ).rows():
-        key = next((key for key in ((zone, point_class), ("*", point_class)) if key in given | budgets), None)
-        if key in budgets and amount is not None:
-            paid[key] = paid.get(key, Decimal(0)) + amount
-    return paid
+        keys = ((zone, point_class), ("*", point_class))
+        key = next((key for key in keys if key in given or key in drawn), None)
+        if key in drawn:
+            drawn[key].append((points, amount))
+    for zone, point_class, budget, value, remainder in budgets:
+        groups = drawn[zone, point_class]
+        yield _Pool(f"{point_class} in {zone}", budget, value, remainder, groups)
 
 
 def _equal(sentence: str, left: int, right: int) -> Proof:

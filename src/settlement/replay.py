@@ -96,7 +96,9 @@ def _differing(ledger: Ledger, act: Act, report: Report) -> list[str]:
     return [
         table.name
         for table in RESULT_TABLES
-        if not _recorded(ledger, act, table.name).equals(report.settlement.tables[table.name])
+        if not _recorded(ledger, act, table.name).equals(
+            report.settlement.tables[table.name].lazy().collect()
+        )
     ]
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import polars as pl
 
 from . import __version__, exact
+from .balances import refuse_stale
 from .batch import Progress, month_of
 from .carried import of_restatement
 from .causes import Side, has_money, holds_lines_of, of_statements, parted
@@ -26,6 +27,9 @@ from .terms import ADJUSTMENTS
 def close(ledger: Ledger, month: date) -> str:
     """Closes a month and says which run stands. Raises Refusal for one without a run, or closed. Source: rules 11."""
     with ledger.lock():
+        newest = ledger.newest_run(month)
+        if newest and newest.run_id and not ledger.is_closed(month):
+            refuse_stale(ledger, month, newest.run_id)
         act = ledger.close(month, datetime.now(UTC))
         publish(ledger)
     return str(act.run_id)

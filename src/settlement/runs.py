@@ -18,14 +18,14 @@ from typing import Any
 
 import polars as pl
 
-from . import __version__, exact, terms
+from . import __version__, balances, exact, terms
 from .batch import Batch, Progress, month_of, read_batch
 from .carried import Standing, of_open_month
 from .errors import Fault, Refusal
 from .ledger import Inputs, Ledger, publish, publish_if_stale, results_sha256, stage_inputs, stage_table
-from .pipeline import Carried, Settlement, readings_text, settle
+from .pipeline import Carried, Settlement, Tables, readings_text, settle
 from .policy import Policy
-from .reconcile import Proof, proofs
+from .reconcile import Proof, held, proofs
 from .schemas import polars_schema
 from .workdays import payment_due
 
@@ -111,7 +111,7 @@ def run(order: Order, folder: Path, progress: Progress) -> Report:
     ledger, month = Ledger(folder), month_of(order.month)
     with _leaves_nothing_behind(ledger), ledger.lock():
         run_id = ledger.next_run_id(month)
-        report = settled(order, of_open_month(ledger, month, ledger.acts()), progress)
+        report = _with_balances(ledger, settled(order, of_open_month(ledger, month, ledger.acts()), progress))
         known = same_run(ledger, report)
         if known:
             publish_if_stale(ledger)
@@ -121,6 +121,15 @@ def run(order: Order, folder: Path, progress: Progress) -> Report:
         progress("publishing settlement.duckdb")
         publish(ledger)
         return replace(report, run_id=run_id)
+
+
+def _with_balances(ledger: Ledger, report: Report) -> Report:
+    """The report with the proof of its balances; none without statements, which leave balances where they are."""
+    statements, month = report.settlement.statements, report.batch.first_day
+    if statements.is_empty():
+        return report
+    balances.refuse_under_closed(ledger, month, statements)
+    return replace(report, proofs=(*report.proofs, *held(balances.proof_of_run(ledger, month, statements))))
 
 
 @contextmanager
@@ -146,8 +155,8 @@ def settled(order: Order, standing: Standing, progress: Progress) -> Report:
         proven = proofs(batch, settlement, standing.taken)
     except pl.exceptions.PolarsError as error:
         batch.refuse_damaged_files()
-        if isinstance(error, pl.exceptions.InvalidOperationError) and "conversion from `i128`" in str(error):
-            raise _too_large() from error
+        if exact.is_too_large(error):
+            raise exact.too_large("batch, sums") from error
         raise
     finally:
         batch.close()
@@ -157,7 +166,7 @@ def settled(order: Order, standing: Standing, progress: Progress) -> Report:
     return Report(batch, order.policy, settlement, proven, sha256_of(settlement.tables), seconds)
 
 
-def sha256_of(tables: Mapping[str, pl.DataFrame]) -> str:
+def sha256_of(tables: Tables) -> str:
     """The results hash of tables that belong to no run yet."""
     return results_sha256(_with_run_id(tables, ""))
 
@@ -168,15 +177,6 @@ def _carried(order: Order, standing: Standing) -> Carried:
     if order.submitted_on and order.has_due_date:
         due = payment_due(order.submitted_on, order.policy.money.payment_working_days)
     return Carried(standing.balances, standing.adjustments, due)
-
-
-def _too_large() -> Refusal:
-    return Refusal(
-        "batch, sums",
-        "a sum or product of points or money that does not fit 64 bits",
-        "figures below 922 trillion points and 92 quadrillion yuan",
-        "look for mistyped amounts in the small tables",
-    )
 
 
 def _strict_refusal(settlement: Settlement) -> Refusal:
@@ -192,9 +192,7 @@ def _strict_refusal(settlement: Settlement) -> Refusal:
     )
 
 
-def _with_run_id(
-    tables: Mapping[str, pl.DataFrame | pl.LazyFrame], run_id: str
-) -> dict[str, pl.DataFrame | pl.LazyFrame]:
+def _with_run_id(tables: Tables, run_id: str) -> dict[str, pl.DataFrame | pl.LazyFrame]:
     return {
         name: frame.select(pl.lit(run_id, dtype=pl.String).alias("run_id"), pl.all())
         for name, frame in tables.items()

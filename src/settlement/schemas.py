@@ -209,6 +209,8 @@ _POLARS = {
     Kind.THRESHOLD: pl.Decimal(18, 2),
     Kind.MONEY: pl.Decimal(18, 2),
     Kind.POINT_VALUE: pl.Decimal(18, 6),
+    Kind.SCORE: pl.Decimal(7, 4),
+    Kind.SHARE: pl.Decimal(10, 9),
 }
 
 

@@ -14,9 +14,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from .clear import Cleared
 from .reasons import RejectRule, UnpaidReason
 from .runs import Report
-from .terms import CHINESE
+from .terms import ANNUAL_STATEMENTS, CHINESE, Kind
 
 _WIDE = 120  # columns that the widest table needs
 _LONGEST = 12  # rows of a list before "and n more"
@@ -32,7 +33,10 @@ def summary(report: Report, width: int) -> Iterator[RenderableType]:
         yield _rejected(report)
     yield _zones(report)
     yield _over_threshold(report, is_narrow=width < _WIDE)
+    yield from _overage(report)
     yield _unpaid_by_reason(report)
+    if not report.settlement.budgets.is_empty():
+        yield _budgets(report)
     if not report.settlement.statements.is_empty():
         yield _money(report)
     if report.replaces:
@@ -155,6 +159,37 @@ def _over_threshold(report: Report, *, is_narrow: bool) -> RenderableType:
     return _with_more(table, over.height)
 
 
+def _overage(report: Report) -> Iterator[RenderableType]:
+    """Overage by tier with its share, and what relief let through; nothing where there is none."""
+    tiers, relief = report.settlement.overage_by_tier, report.settlement.relief
+    if not tiers.is_empty():
+        yield _tiers(tiers)
+    if not relief.is_empty():
+        institutions = relief["settling_id"].n_unique()
+        approved, through = (_points(sum(relief[name])) for name in ("relief", "let_through"))
+        yield Text(
+            f"Relief 合理超支 (D 37): {institutions} institution(s), {approved:,} points approved, "
+            f"{through:,} paid that would not have been"
+        )
+
+
+def _tiers(tiers: pl.DataFrame) -> Table:
+    table = _table("Overage by tier 超出部分分档", "<up to", "share", "groups", "points 点数", "paid 支付")
+    reached = tiers.filter(pl.col("overage") > 0).sort("tier").partition_by("tier", maintain_order=True)
+    for slices in reached:
+        up_to, share = slices.row(0, named=True)["up_to"], slices.row(0, named=True)["paid_share"]
+        end = "beyond" if up_to is None else f"{_plain(up_to)} × threshold"
+        points, paid = (_points(sum(slices[name])) for name in ("overage", "paid"))
+        table.add_row(*_cells(end, _plain(share), slices.height, points, paid))
+    return table
+
+
+def _plain(number: Decimal) -> str:
+    """Without the zeros behind the last decimal that counts."""
+    text = f"{number:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
 def _is_suspicious(report: Report) -> bool:
     return report.counts["lines_settled"] == 0 or _elsewhere(report) * 2 > report.counts["lines_in"]
 
@@ -203,6 +238,17 @@ def _unpaid_by_reason(report: Report) -> RenderableType:
     for reason, count, points in by_reason.rows():
         known = UnpaidReason[reason.upper()]
         table.add_row(*_cells(count, points, reason, f"{known.sentence} {known.chinese}", known.clause))
+    return table
+
+
+def _budgets(report: Report) -> Table:
+    columns = ("budget 预算", "points 点数", "point value 点值", "remainder 结余")
+    table = _table("Budgets 预算与点值", "<zone 区域", "<class 类别", *columns)
+    budgets = report.settlement.budgets
+    for row in budgets.drop("month").head(_LONGEST).rows():
+        table.add_row(*_cells(*row))
+    if budgets.height > _LONGEST:
+        table.caption, table.caption_justify = f"and {budgets.height - _LONGEST:,} more, in budgets", "left"
     return table
 
 
@@ -279,3 +325,54 @@ def _idle_classes(report: Report) -> list[str]:
     """Payment classes of threshold rows that no institution of the registry has: often a typing error."""
     known = set(report.batch.tables["institutions"]["payment_class"])
     return sorted({row.payment_class for row in report.policy.thresholds} - known)
+
+
+def annual_summary(cleared: Cleared) -> Iterator[RenderableType]:
+    """The parts of a cleared year's summary: every figure with its clause, then the institutions."""
+    year, state = cleared.year.year, "unchanged, nothing new posted" if cleared.is_unchanged else "cleared"
+    months = ", ".join(cleared.year.standing[month] for month in sorted(cleared.year.standing))
+    yield Text(f"\n{year} · annual clearing 年终清算 · {state}\nruns {months}", style="bold")
+    yield _annual_figures(cleared.statements)
+    yield _annual_institutions(cleared.statements)
+    notes = [f"deposit released by the bands of policy {cleared.policy.id}, {cleared.policy.sha256[:12]}…"]
+    if cleared.unused:
+        notes.append(f"assessed, but without a statement in {year}: {', '.join(cleared.unused)}")
+    yield Text("\n".join([*notes, f"{len(cleared.proofs)} proofs hold"]))
+
+
+def _annual_figures(statements: pl.DataFrame) -> Table:
+    table = _table(
+        "Annual statements 年终清算单", f"<{statements.height} institution(s) 机构", "yuan 元", "<clause"
+    )
+    for column in ANNUAL_STATEMENTS.columns:
+        if column.kind is Kind.MONEY:
+            words = f"{column.name.replace('_', ' ')} {column.chinese}"
+            table.add_row(*_cells(words, statements[column.name].sum(), column.clause))
+    return table
+
+
+def _annual_institutions(statements: pl.DataFrame) -> Table:
+    figures = (
+        "payable_amount",
+        "deposit_withheld",
+        "net_payable",
+        "score",
+        "deposit_released",
+        "deposit_forfeited",
+    )
+    heads = (
+        "payable 应付",
+        "deposit 保证金",
+        "transferred 实付",
+        "score 得分",
+        "released 返还",
+        "forfeited 不返还",
+    )
+    table = _table("Deposit 质量保证金", "<institution 机构", *heads, "<band 依据")
+    largest = statements.sort("payable_amount", "institution_id", descending=[True, False])
+    for row in largest.select("institution_id", *figures, "clause").head(_LONGEST).rows():
+        table.add_row(*_cells(*row))
+    if statements.height > _LONGEST:
+        table.caption = f"and {statements.height - _LONGEST:,} more, in annual_statements"
+        table.caption_justify = "left"
+    return table

@@ -21,6 +21,8 @@ class Kind(Enum):
     THRESHOLD = ("DECIMAL(18,2)", "点")
     MONEY = ("DECIMAL(18,2)", "元")
     POINT_VALUE = ("DECIMAL(18,6)", "元/点")
+    SCORE = ("DECIMAL(7,4)", "分")
+    SHARE = ("DECIMAL(10,9)", "")
 
     @property
     def sql(self) -> str:
@@ -482,3 +484,50 @@ RESULT_TABLES = (
     AGREEMENT_YEARS,
 )
 LEDGER_TABLES = (RUNS, *RESULT_TABLES)
+
+# ---------------------------------------------------------------- output: a year's clearing
+
+ANNUAL_STATEMENTS = Table(
+    "annual_statements",
+    "cleared year × settling institution",
+    "年终清算单",
+    (
+        _count("year", "calendar year", "年度"),
+        _SETTLING,
+        _count("months", "months with a statement that was paid", "拨付月数"),
+        _money(
+            "payable_amount",
+            "what the months came to, restated ones as restated",
+            "应付金额",
+            "rules 8.2, 11",
+        ),
+        _money("deposit_withheld", "quality deposit withheld", "质量保证金", "D 36"),
+        _money("disallowed", "refused after review", "拒付", "D 32, D 38(3)"),
+        _money("penalty", "contractual penalty", "违约金", "D 38(4)"),
+        _money("recovery", "recovered from earlier payments", "追回", "D 38(3)"),
+        _money("prepayment", "prepayment offset", "预付冲抵", "D 33"),
+        _money(
+            "adjustment", "differences of restated months that the statements hold", "更正调整", "rules 11"
+        ),
+        _money("brought_forward", "balance brought into the first month", "年初结转", "rules 8.2"),
+        _money("net_payable", "what was transferred", "实付金额", "D 32"),
+        _money("carried_forward", "balance carried out of the last month", "年末结转", "rules 8.2"),
+        _money(
+            "restated", "how much restatements of the year's months changed them", "年内更正差额", "rules 11"
+        ),
+        _money("outstanding", "of that, what no statement of the year holds", "待执行更正", "rules 11"),
+        Column("score", Kind.SCORE, "assessment of the year", "考核得分", "D 36", is_nullable=True),
+        Column(
+            "release_share",
+            Kind.SHARE,
+            "share of the deposit that the score's band releases",
+            "返还比例",
+            "T 3(1), D 36",
+            is_nullable=True,
+        ),
+        _money("deposit_released", "deposit given back", "返还质量保证金", "D 36"),
+        _money("deposit_forfeited", "deposit kept", "不予返还质量保证金", "D 36"),
+        _CLAUSE,
+    ),
+    ("year", "institution_id"),
+)

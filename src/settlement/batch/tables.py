@@ -159,6 +159,22 @@ def typed_tables(
     return {table: frame.drop(_LINE) for table, frame in {**typed, **empty}.items()}
 
 
+def read_small_table(path: Path, table: str) -> pl.DataFrame:
+    """One small table from a file of its own, outside a batch, with the rules on its cells and keys.
+
+    Raises: Refusal for an unreadable file, Refusals naming all bad rows (data 2).
+    """
+    if not path.is_file():
+        raise Refusal(str(path), "no such file", f"the table {table} as CSV or Parquet", "check the path")
+    problems = Problems()
+    text, _ = text_table(path, path.name, table, None)
+    _check_cells(table, text, path.name, problems)
+    typed = _typed(table, text)
+    _check_keys({table: typed}, {table: path.name}, problems)
+    problems.refuse()
+    return typed.drop(_LINE)
+
+
 def refuse_unfit(tables: Mapping[str, pl.DataFrame], present: Collection[str], policy: Policy) -> None:
     """Hold typed tables against each other and a policy, where they do not come from one batch.
 

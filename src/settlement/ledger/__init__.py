@@ -4,7 +4,7 @@ from .adjustments import pending_for, taken_by
 from .inputs import Inputs
 from .journal import CLEARED, CLOSED, GENESIS, POSTED, RESTATED, Act
 from .publish import VIEWS, View, publish, publish_if_stale, query
-from .record import Ledger, LedgerInUse, results_sha256, stage_inputs, stage_table
+from .record import Ledger, LedgerInUse, results_sha256, stage_inputs, stage_table, table_sha256
 
 __all__ = [
     "CLEARED",
@@ -25,5 +25,6 @@ __all__ = [
     "results_sha256",
     "stage_inputs",
     "stage_table",
+    "table_sha256",
     "taken_by",
 ]

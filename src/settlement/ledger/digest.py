@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -36,17 +36,31 @@ def results_sha256(tables: Mapping[str, Rows]) -> str:
     for table in RESULT_TABLES:
         if table.name not in tables:
             raise Fault(f"results, table {table.name}", "missing", "every result table, be it empty")
-        columns = {column.name: _ColumnDigest(column) for column in table.columns if column.name != "run_id"}
-        previous = pl.DataFrame(schema=polars_schema(table)).select(table.key)
-        for chunk in _frame(table, tables[table.name]).collect_batches(chunk_size=_CHUNK_ROWS):
-            keys = chunk.select(table.key)
-            _check_order(table, pl.concat([previous, keys]))
-            for name, column in columns.items():
-                column.update(chunk[name])
-            previous = keys.tail(1) if chunk.height else previous
-        for name, column in columns.items():
-            digest.update(f"{table.name} {name} {column.hexdigest()}\n".encode())
+        for part in _hashed(table, tables[table.name]):
+            digest.update(part)
     return digest.hexdigest()
+
+
+def table_sha256(table: Table, rows: Rows) -> str:
+    """SHA-256 over the rows of one table, hashed as `results_sha256` hashes each of its own."""
+    digest = hashlib.sha256()
+    for part in _hashed(table, rows):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+def _hashed(table: Table, rows: Rows) -> Iterator[bytes]:
+    """What is hashed of one table: a line per column. Raises: Fault as `results_sha256`."""
+    columns = {column.name: _ColumnDigest(column) for column in table.columns if column.name != "run_id"}
+    previous = pl.DataFrame(schema=polars_schema(table)).select(table.key)
+    for chunk in _frame(table, rows).collect_batches(chunk_size=_CHUNK_ROWS):
+        keys = chunk.select(table.key)
+        _check_order(table, pl.concat([previous, keys]))
+        for name, column in columns.items():
+            column.update(chunk[name])
+        previous = keys.tail(1) if chunk.height else previous
+    for name, column in columns.items():
+        yield f"{table.name} {name} {column.hexdigest()}\n".encode()
 
 
 class _ColumnDigest:

@@ -28,7 +28,8 @@ class Act:
     """One line of the journal.
 
     `month` is the first day of a month (None for a year's clearing), `at` is in UTC, `files` maps a path inside
-    the ledger to the SHA-256 of the file. `run_id` and `results_sha256` are None for acts that made no run.
+    the ledger to the SHA-256 of the file. `run_id` is None for a clearing; `results_sha256` is None for acts that
+    have no results.
     """
 
     seq: int
@@ -45,6 +46,11 @@ class Act:
     @property
     def made_run(self) -> bool:
         return self.run_id is not None and self.act in (POSTED, RESTATED)
+
+    @property
+    def cleared_year(self) -> int | None:
+        """The year that the act cleared."""
+        return int(next(iter(self.files)).split("/")[1]) if self.act == CLEARED and self.files else None
 
     @property
     def line(self) -> bytes:
@@ -165,9 +171,10 @@ def _parsed(line: bytes, where: str) -> Act:
 
 
 def _stays_inside(act: Act) -> bool:
-    """Whether run id and paths are those of the act's own run folder: what is read back is never followed out."""
+    """Whether run id and paths are those of the act's own folder: what is read back is never followed out."""
     if act.run_id is None:
-        return not act.files
+        path = re.compile(r"clearings/[0-9]{4}/annual_statements\.parquet")
+        return all(act.act == CLEARED and path.fullmatch(file) for file in act.files)
     kept = r"[a-z_]+\.parquet|inputs/(?:[a-z_]+\.parquet|policy\.toml|order\.json)"
     path = re.compile(rf"runs/{re.escape(str(act.run_id))}/(?:{kept})")
     return is_run_id(str(act.run_id)) and all(path.fullmatch(file) for file in act.files)

@@ -19,12 +19,22 @@ import duckdb
 import polars as pl
 
 from ..errors import Refusal
-from ..terms import ADJUSTMENTS, LEDGER_TABLES, RESULT_TABLES, RUNS, SETTLEMENTS, UNPAID_LINES, Table
+from ..terms import (
+    ADJUSTMENTS,
+    ANNUAL_STATEMENTS,
+    LEDGER_TABLES,
+    RESULT_TABLES,
+    RUNS,
+    SETTLEMENTS,
+    UNPAID_LINES,
+    Table,
+)
 from .adjustments import applied_in
 from .journal import RESTATED, Act, statuses_of
 from .record import Ledger, LedgerInUse
 
 STORAGE_VERSION = "v1.5.0"  # the oldest line that must open the file (data 3)
+_REFILLED = ("ledger.head", RUNS.name, ADJUSTMENTS.name, ANNUAL_STATEMENTS.name)
 _UNCHANGING = tuple(table for table in RESULT_TABLES if table is not ADJUSTMENTS)
 
 
@@ -176,9 +186,11 @@ _HEAD = (
     "comment on column ledger.head.hash is 'hash of the last journal line, empty before the first · 日志末行哈希'",
     "comment on column ledger.head.layout is 'SHA-256 over tables, views and comments · 表结构摘要'",
 )
-_TABLES = tuple(statement for table in LEDGER_TABLES for statement in _table_statements(table))
+_TABLES = tuple(
+    statement for table in (*LEDGER_TABLES, ANNUAL_STATEMENTS) for statement in _table_statements(table)
+)
 _VIEWS = tuple(statement for view in VIEWS for statement in _view_statements(view))
-_EMPTYING = ("delete from ledger.head", "delete from runs", "delete from adjustments")
+_EMPTYING = tuple(f"delete from {name}" for name in _REFILLED)  # noqa: S608 - the dictionary's own names
 _LAYOUT = hashlib.sha256("\n".join((STORAGE_VERSION, *_HEAD, *_TABLES, *_VIEWS)).encode()).hexdigest()
 
 
@@ -288,6 +300,7 @@ def _fill(connection: duckdb.DuckDBPyConnection, ledger: Ledger, acts: Sequence[
     if statuses:
         _fill_runs(connection, [_file(ledger, run_id, RUNS) for run_id in statuses], statuses, hashes)
     _fill_adjustments(connection, ledger, acts)
+    _fill_annual_statements(connection, ledger, acts)
     missing = [run_id for run_id in statuses if run_id not in held]
     for table in _UNCHANGING if missing else ():
         files = [_file(ledger, run_id, table) for run_id in missing]
@@ -336,9 +349,24 @@ def _fill_adjustments(connection: duckdb.DuckDBPyConnection, ledger: Ledger, act
     )
 
 
+def _fill_annual_statements(
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, acts: Sequence[Act]
+) -> None:
+    """Few rows a year: those of all cleared years, each time."""
+    years = [act.cleared_year for act in acts if act.cleared_year is not None]
+    files = [_literal_path(ledger.annual_statements(year)) for year in years]
+    if files:
+        columns = ", ".join(ANNUAL_STATEMENTS.names)
+        sql = f"insert into {ANNUAL_STATEMENTS.name} select {columns} from read_parquet(?)"  # noqa: S608 - the dictionary's own names
+        connection.execute(sql, [files])
+
+
 def _file(ledger: Ledger, run_id: str, table: Table) -> str:
+    return _literal_path(ledger.path(run_id, table.name))
+
+
+def _literal_path(path: Path) -> str:
     """The path of a record file as DuckDB reads it: with no sign that would match other files."""
-    path = ledger.path(run_id, table.name)
     if not path.is_file():
         raise Refusal(str(path), "no such file", "every file the journal names", "restore it from a backup")
     return re.sub(r"([*?\[])", r"[\1]", str(path))

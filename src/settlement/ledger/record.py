@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -21,11 +21,12 @@ from pathlib import Path
 import polars as pl
 
 from ..errors import Fault, Refusal
-from ..terms import LEDGER_TABLES, RUNS, STATEMENTS, Table
+from ..terms import ANNUAL_STATEMENTS, LEDGER_TABLES, RUNS, STATEMENTS, Table
 from . import inputs
-from .digest import check_schema, results_sha256
+from .digest import check_schema, results_sha256, table_sha256
 from .inputs import Inputs, read_inputs
 from .journal import (
+    CLEARED,
     CLOSED,
     GENESIS,
     POSTED,
@@ -39,7 +40,7 @@ from .journal import (
     version_of,
 )
 
-__all__ = ["Ledger", "LedgerInUse", "results_sha256", "stage_inputs", "stage_table"]
+__all__ = ["Ledger", "LedgerInUse", "results_sha256", "stage_inputs", "stage_table", "table_sha256"]
 
 _STAGED = re.compile(r"[0-9]+-[0-9a-f]{16}")
 _TABLES = {table.name: table for table in LEDGER_TABLES}
@@ -71,6 +72,11 @@ class Ledger:
     @property
     def runs(self) -> Path:
         return self.folder / "runs"
+
+    @property
+    def clearings(self) -> Path:
+        """One folder for each cleared year."""
+        return self.folder / "clearings"
 
     @property
     def database(self) -> Path:
@@ -107,6 +113,14 @@ class Ledger:
 
     def is_closed(self, month: date) -> bool:
         return any(act.act == CLOSED and act.month == month for act in self.acts())
+
+    def clearing_of(self, year: int) -> Act | None:
+        """The act that cleared the year, if one did."""
+        return next((act for act in self.acts() if act.cleared_year == year), None)
+
+    def annual_statements(self, year: int) -> Path:
+        """The record's file of a cleared year."""
+        return self.clearings / f"{year:04}" / f"{ANNUAL_STATEMENTS.name}.parquet"
 
     def path(self, run_id: str, table: str) -> Path:
         """The record's file of one table of one run."""
@@ -226,8 +240,8 @@ class Ledger:
                 path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file()
             )
             files = {f"runs/{run_id}/{name}": _sealed_file(staged / name) for name in found}
-            self._announce(run_id)
-            self._move_into_place(staged, run_id)
+            self._announce(f"runs/{run_id}")
+            self._move_into_place(staged, self.runs / run_id)
             act = self._append(
                 POSTED if reason is None else RESTATED,
                 month,
@@ -260,6 +274,31 @@ class Ledger:
             raise Refusal(f"ledger {self.folder}", f"month {month:%Y-%m} is closed already", "an open month")
         with _refusing_what_cannot_be_written(self.folder):
             return self._append(CLOSED, month, at, run_id=newest.run_id)
+
+    def post_clearing(self, staged: Path, year: int, results_sha256: str, reason: str, at: datetime) -> Act:
+        """Posts the staged `annual_statements` of a year: all of it, or nothing. Its act names no month and no run.
+
+        `staged`: a folder of `staging()` with that one file; it is moved, not copied.
+
+        Raises: Refusal, if the year is cleared already or the folder cannot be written; Fault for another file.
+        Source: rules 8.4.
+        """
+        self._must_be_locked()
+        if self.clearing_of(year):
+            raise Refusal(f"ledger {self.folder}", f"year {year} is cleared already", "a year that is not")
+        path, target = staged / self.annual_statements(year).name, self.annual_statements(year)
+        if table_sha256(ANNUAL_STATEMENTS, path) != results_sha256 or list(staged.iterdir()) != [path]:
+            raise Fault(
+                str(staged), "other files or rows", f"the annual statements of {year}, with their hash"
+            )
+        with _refusing_what_cannot_be_written(self.folder):
+            files = {target.relative_to(self.folder).as_posix(): _sealed_file(path)}
+            self._announce(target.parent.relative_to(self.folder).as_posix())
+            self._move_into_place(staged, target.parent)
+            act = self._append(CLEARED, None, at, reason=reason, files=files, results_sha256=results_sha256)
+        with suppress(OSError):
+            self._announcement.unlink()
+        return act
 
     def _append(
         self,
@@ -296,24 +335,24 @@ class Ledger:
 
     @property
     def _announcement(self) -> Path:
-        """Holds the id of the run that is being moved into place.
+        """Holds the path of the folder that is being moved into place: of a run, or of a year's clearing.
 
-        It tells a crash from a loss: a run folder without a journal line is removed only if it was announced.
-        Any other one means that the journal lost a line, and the run is evidence.
+        It tells a crash from a loss: a folder without a journal line is removed only if it was announced.
+        Any other one means that the journal lost a line, and the folder is evidence.
         """
         return self.folder / "posting"
 
-    def _announce(self, run_id: str) -> None:
-        self._announcement.write_text(run_id)
+    def _announce(self, folder: str) -> None:
+        self._announcement.write_text(folder)
         _fsync(self._announcement)
         _fsync(self.folder)
 
-    def _move_into_place(self, staged: Path, run_id: str) -> None:
+    def _move_into_place(self, staged: Path, target: Path) -> None:
         for folder in (path for path in (*staged.iterdir(), staged) if path.is_dir()):
             _fsync(folder)
-        self.runs.mkdir(exist_ok=True)
-        staged.rename(self.runs / run_id)
-        for folder in (self.runs, self.folder / "staging", self.folder):
+        target.parent.mkdir(exist_ok=True)
+        staged.rename(target)
+        for folder in (target.parent, self.folder / "staging", self.folder):
             _fsync(folder)
 
     def _read(self) -> tuple[list[Act], int]:
@@ -332,24 +371,26 @@ class Ledger:
         acts, size = self._read()
         if self.journal.exists():
             _resize(self.journal, size)
-        self._remove_unposted_run({act.run_id for act in acts})
+        self._remove_unposted(acts)
         for leftover in _entries(self.folder / "staging"):
             if _STAGED.fullmatch(leftover.name):  # the lock is held: whoever made it is dead or done
                 _remove(leftover)
 
-    def _remove_unposted_run(self, posted: set[str | None]) -> None:
+    def _remove_unposted(self, acts: Sequence[Act]) -> None:
         announced = self._announcement.read_text() if self._announcement.exists() else ""
-        unposted = {path.name for path in _entries(self.runs) if is_run_id(path.name)} - posted
+        found = {f"runs/{path.name}" for path in _entries(self.runs) if is_run_id(path.name)}
+        found |= {f"clearings/{path.name}" for path in _entries(self.clearings)}
+        unposted = found - {file.rpartition("/")[0] for act in acts for file in act.files}
         if unposted - {announced}:
             raise Refusal(
-                str(self.runs),
-                f"run folders that the journal does not know: {', '.join(sorted(unposted))}",
-                "a journal line for every run",
+                str(self.folder),
+                f"folders that the journal does not know: {', '.join(sorted(unposted))}",
+                "a journal line for every run and every cleared year",
                 "the journal has lost lines; restore it from a backup before anything is posted",
             )
         if unposted:
-            _remove(self.runs / announced)
-            _fsync(self.runs)
+            _remove(self.folder / announced)
+            _fsync((self.folder / announced).parent)
         self._announcement.unlink(missing_ok=True)
 
     # ------------------------------------------------------------ the lock

@@ -31,15 +31,36 @@ def payable(eligible: pl.Expr, threshold: pl.Expr, overage: Overage) -> pl.Expr:
     >>> frame.select(paid=payable(pl.col("x"), pl.lit(408743300), Overage()))["paid"].to_list()
     [408743299, 408743300, 408743300]
     """
-    slices = [*((tier.up_to, tier.paid_share) for tier in overage.tiers), (None, overage.paid_share)]
-    total, lower = exact.finely(eligible), exact.finely(threshold)
-    paid = exact.times(lower, Decimal(1))
-    for up_to, share in slices:
-        upper = total if up_to is None else pl.min_horizontal(total, exact.times(threshold, up_to))
-        paid = paid + exact.times(pl.max_horizontal(upper - lower, pl.lit(0, dtype=pl.Int128)), share)
-        lower = pl.max_horizontal(lower, upper)
+    paid = _paid_by_tier(eligible, threshold, overage)[-1]
     rounded = exact.coarsely(paid, 2 * exact.FRACTION_DECIMALS)
     return pl.when(exceeds(eligible, threshold)).then(rounded).otherwise(eligible)
+
+
+def _slices(overage: Overage) -> list[tuple[Decimal | None, Decimal]]:
+    """Upper bound (× threshold; None: no bound) and paid share of each slice of the overage, in order."""
+    return [*((tier.up_to, tier.paid_share) for tier in overage.tiers), (None, overage.paid_share)]
+
+
+def _reached_by_tier(eligible: pl.Expr, threshold: pl.Expr, overage: Overage) -> list[pl.Expr]:
+    """Points reached at the end of each slice, in units 10⁻⁹ finer; those of the last are all."""
+    total = exact.finely(eligible)
+    reached: list[pl.Expr] = []
+    for up_to, _ in _slices(overage):
+        upper = total if up_to is None else pl.min_horizontal(total, exact.times(threshold, up_to))
+        reached.append(pl.max_horizontal(reached[-1] if reached else exact.finely(threshold), upper))
+    return reached
+
+
+def _paid_by_tier(eligible: pl.Expr, threshold: pl.Expr, overage: Overage) -> list[pl.Expr]:
+    """Points paid up to the end of each slice, in units 10⁻¹⁸ finer."""
+    lower = exact.finely(threshold)
+    paid = [exact.times(lower, Decimal(1))]
+    for reached, (_, share) in zip(
+        _reached_by_tier(eligible, threshold, overage), _slices(overage), strict=True
+    ):
+        paid.append(paid[-1] + exact.times(reached - lower, share))
+        lower = reached
+    return paid[1:]
 
 
 def exceeds(eligible: pl.Expr, threshold: pl.Expr) -> pl.Expr:
@@ -85,6 +106,48 @@ def capped(groups: pl.DataFrame, overage: Overage) -> pl.DataFrame:
     over = pl.when(exceeds(eligible, threshold)).then(eligible - threshold).otherwise(0)
     return groups.with_columns(payable=payable(eligible, threshold, overage), overage=over).with_columns(
         unpaid=pl.col("submitted") - pl.col("payable")
+    )
+
+
+def by_tier(groups: pl.DataFrame, overage: Overage) -> pl.DataFrame:
+    """The overage of every group over its threshold, slice by slice; the slices add up to the group exactly.
+
+    Rows:  one per group over its threshold × tier, the part beyond the last tier included.
+    Needs: GROUP, eligible, threshold. Adds: tier (1 = the first), up_to (× threshold, null: beyond the last tier),
+           paid_share (both Decimal(38, 9)), overage, paid (Int64, 10⁻⁴: points of the slice, and paid of them).
+    Source: rules 7. A slice may end between two whole units: each is the difference of two rounded ends.
+    """
+    over = groups.filter(exceeds(pl.col("eligible"), pl.col("threshold")))
+    eligible, threshold = pl.col("eligible"), pl.col("threshold")
+    reached = [exact.coarsely(end) for end in _reached_by_tier(eligible, threshold, overage)]
+    paid = [
+        exact.coarsely(end, 2 * exact.FRACTION_DECIMALS)
+        for end in _paid_by_tier(eligible, threshold, overage)
+    ]
+    share = pl.Decimal(38, exact.FRACTION_DECIMALS)
+    return pl.concat(
+        over.select(
+            *GROUP,
+            tier=pl.lit(number),
+            up_to=pl.lit(up_to, dtype=share),
+            paid_share=pl.lit(paid_share, dtype=share),
+            overage=reached[number - 1] - (reached[number - 2] if number > 1 else threshold),
+            paid=paid[number - 1] - (paid[number - 2] if number > 1 else threshold),
+        )
+        for number, (up_to, paid_share) in enumerate(_slices(overage), start=1)
+    )
+
+
+def let_through(groups: pl.DataFrame, overage: Overage) -> pl.DataFrame:
+    """What approved extra points (合理超支) let through: what is paid less what would be paid without them.
+
+    Rows:  one per group with a threshold and relief. Needs: GROUP, eligible, threshold, payable, relief (10⁻⁴).
+    Adds:  let_through (Int64, 10⁻⁴; not always up to relief, since the tiers move with the threshold).
+    Source: rules 6.6; D 37.
+    """
+    without = payable(pl.col("eligible"), pl.col("threshold") - pl.col("relief"), overage)
+    return groups.filter(pl.col("threshold").is_not_null() & (pl.col("relief") > 0)).select(
+        *GROUP, "relief", let_through=pl.col("payable") - without
     )
 
 

@@ -141,7 +141,8 @@ def with_thresholds(
 
     Rows:  one per group. Needs: settling_id, regime, point_class, payment_class, zone, coaching_year.
            `relief`: settling_id, point_class, relief (10⁻⁴); `days_in_force`: settling_id, regime, days_in_force.
-    Adds:  threshold (Int64, 10⁻⁴, null where there is none), threshold_clause (String, null likewise).
+    Adds:  threshold (Int64, 10⁻⁴, null where there is none), threshold_clause (String, null likewise), relief
+           (Int64, 10⁻⁴, contained in the threshold; 0 where none was approved).
            Returns also the years whose growth was assumed to be 0.
     Raises: Refusal (rules 6.2).
     Source: rules 6: table row and growth, then days in force, then relief in full (D 37).
@@ -166,10 +167,11 @@ def with_thresholds(
     return (
         with_table.join(days_in_force, on=["settling_id", "regime"], how="left", validate="m:1")
         .join(relief, on=["settling_id", "point_class"], how="left", validate="m:1")
+        .with_columns(pl.col("relief").fill_null(0))
         .with_columns(
-            threshold=exact.narrow(in_force.cast(pl.Int128) + pl.col("relief").fill_null(0)),
+            threshold=exact.narrow(in_force.cast(pl.Int128) + pl.col("relief")),
             threshold_clause=pl.coalesce("threshold_clause", "own_clause"),
         )
-        .drop("own_threshold", "own_clause", "days_in_force", "relief"),
+        .drop("own_threshold", "own_clause", "days_in_force"),
         ungrown,
     )
