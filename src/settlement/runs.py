@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from . import __version__, exact, terms
-from .batch import Batch, Progress, month_of, read_batch
+from .batch import Batch, Progress, month_of, read_batch, room_to_write
 from .errors import Fault, Refusal
 from .ledger import Ledger, publish, publish_if_stale, results_sha256, stage_table
 from .pipeline import Carried, Settlement, readings_text, settle
@@ -123,6 +123,7 @@ def _leaves_nothing_behind(ledger: Ledger) -> Iterator[None]:
         raise
 
 
+@room_to_write()
 def _settled(order: Order, ledger: Ledger | None, progress: Progress) -> Report:
     started = time.monotonic_ns()
     carried = _carried(order, ledger)
