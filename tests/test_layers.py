@@ -17,7 +17,7 @@ SRC = Path(__file__).parents[1] / "src" / "settlement"
 FILES = sorted(SRC.rglob("*.py"))
 LAYERS = {
     "errors": 0, "terms": 0,
-    "exact": 1, "reasons": 1, "schemas": 1, "workdays": 1,
+    "exact": 1, "reasons": 1, "schemas": 1, "spreadsheet": 1, "workdays": 1,
     "policy": 2, "batch": 2,
     "rules": 3,
     "pipeline": 4, "reconcile": 4,

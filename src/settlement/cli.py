@@ -6,6 +6,7 @@ Layer 7. Heavy imports happen inside commands, so that help appears at once.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -114,9 +115,9 @@ def _trace(error: Exception) -> str:
     frames = traceback.format_list(traceback.extract_tb(error.__traceback__))
     message = str(error) if isinstance(error, SettlementError) else ""
     try:
-        path.write_text(
-            f"settlement {__version__}\n{type(error).__name__}\n{message}\n{''.join(frames)}", "utf-8"
-        )
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
+        with open(os.open(path, flags, 0o640), "w", encoding="utf-8") as trace:  # noqa: PTH123 - not for others
+            trace.write(f"settlement {__version__}\n{type(error).__name__}\n{message}\n{''.join(frames)}")
     except OSError as cause:
         return f"could not be written to {folder}: {cause.strerror}"
     return str(path)
@@ -381,6 +382,40 @@ def runs(ledger: LedgerFolder = _LEDGER) -> None:
 
 
 @app.command()
+def verify(
+    head: Annotated[
+        str | None,
+        typer.Option("--head", help="Hash of a journal line, as `runs` showed it, kept elsewhere."),
+    ] = None,
+    ledger: LedgerFolder = _LEDGER,
+) -> None:
+    """Hash the whole record again, hold the DuckDB file against it, and name every difference.
+
+    Exit code 1 if there are any. Nothing is repaired; give --head to see also what was cut off or written anew.
+
+    Example: settlement verify --ledger ledger/
+    """
+    from .ledger import Ledger
+    from .ledger import verify as verified
+
+    with _progress() as progress:
+        found = verified(Ledger(_opened(ledger)), head, progress)
+    for difference in found.differences:
+        print(difference)
+    for note in found.notes:
+        print(f"note: {note}")
+    print(
+        f"{len(found.differences)} difference(s) in {found.lines:,} journal line(s), {found.runs:,} run(s), "
+        f"{found.files:,} file(s) of {found.bytes:,} bytes, and settlement.duckdb"
+    )
+    print(
+        f"head of the journal: {found.head}"
+        + ("" if head else "; keep it elsewhere, and give it with --head")
+    )
+    raise typer.Exit(DONE_WITH_DIFFERENCES if found.differences else DONE)
+
+
+@app.command()
 def sql(
     statement: Annotated[
         str, typer.Argument(metavar="SQL", help="One SELECT over the ledger's tables and views.")
@@ -393,12 +428,30 @@ def sql(
     Example: settlement sql "select institution_id, payable_points from current_settlements"
     """
     from .ledger import query
+    from .spreadsheet import without_formulas
 
     frame = query(_existing(ledger), statement)
     if csv:
-        print(frame.write_csv(), end="")
+        print(without_formulas(frame).write_csv(), end="")
     else:
         _print_frame(frame)
+
+
+@app.command()
+def export(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write into; must be new or empty.")],
+    ledger: LedgerFolder = _LEDGER,
+) -> None:
+    """Write the newest run of every month as Parquet files, for readers that must not touch the ledger.
+
+    One folder per table, one partition per month: DuckDB, polars and Spark read a table's folder as one table.
+
+    Example: settlement export --out /tmp/export --ledger ledger/
+    """
+    from .ledger import export as exported
+
+    files = exported(_existing(ledger), out)
+    print(f"{out}: {len(files):,} files")
 
 
 @thresholds_app.command("show")

@@ -5,11 +5,12 @@ Layer 0. Every message a user sees on stderr is one of these; the exit codes are
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Sequence
 
 DONE = 0
-DONE_WITH_REJECTED_LINES = 1
-DONE_WITH_DIFFERENCES = 1
+DONE_WITH_REJECTED_LINES = DONE_WITH_DIFFERENCES = 1
 REFUSED = 2
 OUR_FAULT = 3
 
@@ -59,3 +60,11 @@ class Refusals(Refusal):
         self.each = tuple(each)
         lines = [f"{one.where}: {one.found}; expected {one.expected}" for one in self.each]
         super().__init__(title, f"{len(lines)} problem(s)\n  " + "\n  ".join(lines), "", remedy)
+
+
+def told_by_the_system(error: Exception) -> str | None:
+    """What the operating system refused (`no space left on device`), also if a library wraps it; else None."""
+    if isinstance(error, OSError):
+        return (error.strerror or str(error)).lower()
+    wrapped = re.search(r"\(os error ([0-9]+)\)", str(error))
+    return os.strerror(int(wrapped[1])).lower() if wrapped else None

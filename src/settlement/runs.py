@@ -19,7 +19,7 @@ from typing import Any
 import polars as pl
 
 from . import __version__, balances, exact, terms
-from .batch import Batch, Progress, month_of, read_batch
+from .batch import Batch, Progress, month_of, read_batch, room_to_write
 from .carried import Standing, of_open_month
 from .errors import Fault, Refusal
 from .ledger import Inputs, Ledger, publish, publish_if_stale, results_sha256, stage_inputs, stage_table
@@ -144,6 +144,7 @@ def _leaves_nothing_behind(ledger: Ledger) -> Iterator[None]:
         raise
 
 
+@room_to_write()
 def settled(order: Order, standing: Standing, progress: Progress) -> Report:
     """Read, settle and prove a month that takes `standing` from earlier runs; nothing is written."""
     started = time.monotonic_ns()

@@ -5,7 +5,9 @@ Layer 2: finding, decoding and reading; splitting good lines from rejected ones.
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +19,7 @@ from pathlib import Path
 import polars as pl
 
 from .. import terms
-from ..errors import Refusal
+from ..errors import Refusal, told_by_the_system
 from ..policy import Policy
 from . import csv_file, tables
 from .columns import Columns, matched
@@ -208,6 +210,26 @@ def _readable(folder: Path) -> Iterator[None]:
         raise Refusal(
             str(where), f"cannot be read: {error.strerror}", "a readable file", "check the rights"
         ) from error
+
+
+@contextmanager
+def room_to_write() -> Iterator[None]:
+    """Claim lines are copied into the temporary folder. Raises: Refusal, if it is full."""
+    try:
+        yield
+    except (pl.exceptions.PolarsError, OSError) as error:
+        found = told_by_the_system(error)
+        if found not in _NO_ROOM:
+            raise
+        raise Refusal(
+            f"temporary folder {tempfile.gettempdir()}",
+            found,
+            "room for a copy of the claim lines",
+            "make room there, or name another folder in TMPDIR; nothing was posted",
+        ) from error
+
+
+_NO_ROOM = [os.strerror(code).lower() for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)]
 
 
 @contextmanager

@@ -1,10 +1,12 @@
 """The ledger: the record of every run, and the DuckDB file made from it."""
 
 from .adjustments import pending_for, taken_by
+from .export import export
 from .inputs import Inputs
 from .journal import CLEARED, CLOSED, GENESIS, POSTED, RESTATED, Act
 from .publish import VIEWS, View, publish, publish_if_stale, query
 from .record import Ledger, LedgerInUse, results_sha256, stage_inputs, stage_table, table_sha256
+from .verify import Difference, Verification, verify
 
 __all__ = [
     "CLEARED",
@@ -14,10 +16,13 @@ __all__ = [
     "RESTATED",
     "VIEWS",
     "Act",
+    "Difference",
     "Inputs",
     "Ledger",
     "LedgerInUse",
+    "Verification",
     "View",
+    "export",
     "pending_for",
     "publish",
     "publish_if_stale",
@@ -27,4 +32,5 @@ __all__ = [
     "stage_table",
     "table_sha256",
     "taken_by",
+    "verify",
 ]

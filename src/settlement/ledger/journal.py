@@ -84,15 +84,21 @@ def read_journal(content: bytes, where: str) -> tuple[list[Act], int]:
 
     Raises: Refusal naming the line, if any other line is not what was once written.
     """
+    lines = whole_lines(content)
+    acts: list[Act] = []
+    for number, line in enumerate(lines, start=1):
+        acts.append(_act_of(line, acts[-1] if acts else None, f"{where}, line {number}"))
+    return acts, sum(len(line) + 1 for line in lines)
+
+
+def whole_lines(content: bytes) -> list[bytes]:
+    """The lines of a journal without their newlines, a torn last one left out."""
     *lines, tail = content.split(b"\n")
     if _is_whole(tail):
         lines.append(tail)
     elif not tail and lines and b"\0" in lines[-1]:  # JSON has no NUL: the page was never filled
         lines.pop()
-    acts: list[Act] = []
-    for number, line in enumerate(lines, start=1):
-        acts.append(_act_of(line, acts[-1] if acts else None, f"{where}, line {number}"))
-    return acts, sum(len(line) + 1 for line in lines)
+    return lines
 
 
 def statuses_of(acts: Iterable[Act]) -> dict[str, str]:
@@ -145,33 +151,41 @@ def _body(act: Act) -> dict[str, Any]:
 
 def _act_of(line: bytes, previous: Act | None, where: str) -> Act:
     """The act of one line, which must be what the engine wrote there and follow the line before it."""
-    act = _parsed(line, where)
-    if act.line != line + b"\n":
-        raise _broken(where, "a line the engine did not write")
-    if sealed(act).hash != act.hash:
-        raise _broken(where, "the hash does not fit the line")
+    act = parsed(line)
+    if act is None:
+        raise _broken(where, "a line that is no act of the journal")
+    if not is_as_written(act, line):
+        raise _broken(where, "a line the engine did not write, or whose hash does not fit it")
     if act.previous_hash != (previous.hash if previous else GENESIS):
         raise _broken(where, "the line does not follow the one before it")
     if act.seq != (previous.seq + 1 if previous else 1):
         raise _broken(where, f"seq {act.seq} is out of turn")
-    if not _stays_inside(act):
+    if not stays_inside(act):
         raise _broken(where, "a run id or path that leaves the ledger")
     return act
 
 
-def _parsed(line: bytes, where: str) -> Act:
-    """The line as an act, nothing proven yet."""
+def parsed(line: bytes) -> Act | None:
+    """The line as an act, nothing proven yet; None if it is none."""
     try:
         body = json.loads(line)
         month = date.fromisoformat(body["month"] + "-01") if body["month"] else None
         at = datetime.strptime(body["at"], _MOMENT).replace(tzinfo=UTC)
         return Act(**(body | {"month": month, "at": at, "files": dict(body["files"])}))
-    except (ValueError, TypeError, KeyError) as error:
-        raise _broken(where, "a line that is no act of the journal") from error
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
-def _stays_inside(act: Act) -> bool:
-    """Whether run id and paths are those of the act's own folder: what is read back is never followed out."""
+def is_as_written(act: Act, line: bytes) -> bool:
+    """Whether the act is the very line, to the byte, and its hash fits it."""
+    try:
+        return act.line == line + b"\n" and sealed(act).hash == act.hash
+    except (ValueError, TypeError):  # text or types that no line of ours can hold
+        return False
+
+
+def stays_inside(act: Act) -> bool:
+    """Whether run id and paths are those of the act's own run folder: what is read back is never followed out."""
     if act.run_id is None:
         path = re.compile(r"clearings/[0-9]{4}/annual_statements\.parquet")
         return all(act.act == CLEARED and path.fullmatch(file) for file in act.files)

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import polars as pl
@@ -224,7 +225,7 @@ def publish_if_stale(ledger: Ledger) -> bool:
     removed. While another process posts it is left to that process.
     """
     acts = ledger.acts()
-    if not acts or _published_head(ledger.database) == _head(acts):
+    if not acts or published_head(ledger.database) == head_of(acts):
         return False
     try:
         publish(ledger)
@@ -246,8 +247,12 @@ def query(ledger: Ledger, sql: str) -> pl.DataFrame:
             "make it: `settlement ledger rebuild`",
         )
     try:
-        with closing(_reading(ledger.database)) as connection:
-            return _rows(connection, sql)
+        # rows of a large query spill into a folder of this user alone
+        with (
+            TemporaryDirectory(prefix="settlement-") as spill,
+            closing(_reading(ledger.database, spill)) as reader,
+        ):
+            return _rows(reader, sql)
     except duckdb.Error as error:
         raise _bad_sql(str(error)) from error
     except pl.exceptions.PolarsError as error:
@@ -257,7 +262,7 @@ def query(ledger: Ledger, sql: str) -> pl.DataFrame:
 # ---------------------------------------------------------------- making it
 
 
-def _head(acts: Sequence[Act]) -> tuple[str, str]:
+def head_of(acts: Sequence[Act]) -> tuple[str, str]:
     return (acts[-1].hash if acts else "", _LAYOUT)
 
 
@@ -266,7 +271,7 @@ def _copy_of_what_is_held(ledger: Ledger, acts: Sequence[Act], made: Path) -> se
 
     It is trusted if it is to the nanosecond the file that was put in place, of this layout and of this journal.
     """
-    stamp, head = _stamp_of(ledger.database), _published_head(ledger.database)
+    stamp, head = _stamp_of(ledger.database), published_head(ledger.database)
     if stamp is None or head is None or stamp != _published_stamp(ledger):
         return None
     places = [place for place, act in enumerate(acts) if (act.hash, _LAYOUT) == head]
@@ -288,9 +293,16 @@ def _make(made: Path, ledger: Ledger, acts: Sequence[Act], held: Set[str] | None
         for statement in (*_HEAD, *_TABLES, *_VIEWS) if held is None else _EMPTYING:
             connection.execute(statement)
         _fill(connection, ledger, acts, held or set())
-        connection.execute("insert into ledger.head values (?, ?)", _head(acts))
+        connection.execute("insert into ledger.head values (?, ?)", head_of(acts))
         connection.execute("use memory")
         connection.execute("detach settlement")  # writes everything into the one file
+
+
+def make_expected(made: Path, ledger: Ledger, acts: Sequence[Act]) -> Path:
+    """A DuckDB file as published, of which only what the journal has a say in is filled: no result rows."""
+    _make(made, ledger, [], None)
+    _make(made, ledger, acts, set(statuses_of(acts)))
+    return made
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, ledger: Ledger, acts: Sequence[Act], held: Set[str]) -> None:
@@ -369,10 +381,14 @@ def _literal_path(path: Path) -> str:
     """The path of a record file as DuckDB reads it: with no sign that would match other files."""
     if not path.is_file():
         raise Refusal(str(path), "no such file", "every file the journal names", "restore it from a backup")
+    return _escaped(path)
+
+
+def _escaped(path: Path) -> str:
     return re.sub(r"([*?\[])", r"[\1]", str(path))
 
 
-def _log_of(database: Path) -> Path:
+def log_of(database: Path) -> Path:
     """DuckDB's write-ahead log, there only while or after some tool wrote to the file."""
     return database.with_name(f"{database.name}.wal")
 
@@ -382,7 +398,7 @@ def _put_in_place(made: Path, ledger: Ledger) -> None:
     made.chmod(0o640)
     for path in (made, made.parent):
         _fsync(path)
-    _log_of(ledger.database).unlink(missing_ok=True)
+    log_of(ledger.database).unlink(missing_ok=True)
     made.replace(ledger.database)
     _fsync(ledger.folder)
     _stamp_file(ledger).write_text(_stamp_of(ledger.database) or "")  # last: without it the file is made anew
@@ -436,7 +452,7 @@ def _connect() -> duckdb.DuckDBPyConnection:
     )
 
 
-def _reading(database: Path) -> duckdb.DuckDBPyConnection:
+def _reading(database: Path, spill: str = "") -> duckdb.DuckDBPyConnection:
     """A connection that reads this file and nothing else; SQL cannot lift that.
 
     The file is attached, not opened: within one process DuckDB would hand out an old file that is still open.
@@ -445,17 +461,41 @@ def _reading(database: Path) -> duckdb.DuckDBPyConnection:
     try:
         connection.execute(f"attach {_literal(str(database))} as settlement (read_only)")
         connection.execute("use settlement")
-        connection.execute("set enable_external_access = false")
-        connection.execute("set lock_configuration = true")
+        connection.execute(f"set temp_directory = {_literal(spill)}")
+        _lock_out(connection)
     except duckdb.Error:
         connection.close()
         raise
     return connection
 
 
-def _published_head(database: Path) -> tuple[str, str] | None:
+def comparing(ledger: Ledger, expected: Path) -> duckdb.DuckDBPyConnection:
+    """A connection that reads the published file as `settlement`, one as `expected`, and the run folders."""
+    connection = _connect()
+    try:
+        connection.execute(f"set temp_directory = {_literal(str(expected.parent / 'spill'))}")
+        for path, name in ((ledger.database, "settlement"), (expected, "expected")):
+            connection.execute(f"attach {_literal(str(path))} as {name} (read_only)")
+        folders = [
+            f"{ledger.runs}/",
+            f"{_escaped(ledger.runs)}/",
+        ]  # as a path, and as the pattern that reads it
+        connection.execute(f"set allowed_directories = [{', '.join(map(_literal, folders))}]")
+        _lock_out(connection)
+    except duckdb.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _lock_out(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute("set enable_external_access = false")
+    connection.execute("set lock_configuration = true")
+
+
+def published_head(database: Path) -> tuple[str, str] | None:
     """Journal hash and layout the file was made of; None if it cannot be read or somebody has written to it."""
-    if not database.is_file() or _log_of(database).exists():
+    if not database.is_file() or log_of(database).exists():
         return None
     with suppress(duckdb.Error), closing(_reading(database)) as connection:
         rows: list[tuple[str, str]] = connection.execute("select hash, layout from ledger.head").fetchall()

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ..errors import Fault, Refusal
+from ..errors import Fault, Refusal, told_by_the_system
 from ..terms import ANNUAL_STATEMENTS, LEDGER_TABLES, RUNS, STATEMENTS, Table
 from . import inputs
 from .digest import check_schema, results_sha256, table_sha256
@@ -128,7 +128,13 @@ class Ledger:
             raise Refusal(
                 f"ledger {self.folder}", f"no table {table} of run {run_id}", "a run id such as 2026-03.1", ""
             )
-        return self.runs / run_id / f"{table}.parquet"
+        path = self.runs / run_id / f"{table}.parquet"
+        for part in (self.runs, path.parent, path):
+            if part.is_symlink():
+                raise Refusal(
+                    str(part), "a symbolic link", "what the ledger wrote", "see `settlement verify`"
+                )
+        return path
 
     def scan(self, run_id: str, table: str) -> pl.LazyFrame:
         """The rows of one table of one run, as recorded: in `runs` the status is `open` and the hash null."""
@@ -180,10 +186,10 @@ class Ledger:
             finally:
                 self._depth -= 1
             return
-        with _owner_and_group_only(), self._exclusive():
+        with owner_and_group_only(), self._exclusive():
             self._depth = 1
             try:
-                with _refusing_what_cannot_be_written(self.folder):
+                with refusing_what_cannot_be_written(self.folder):
                     self._repair()
                 yield self
             finally:
@@ -193,7 +199,7 @@ class Ledger:
         """A fresh folder in which a run writes its tables, one `<table>.parquet` each."""
         self._must_be_locked()
         folder = self.folder / "staging" / f"{os.getpid()}-{secrets.token_hex(8)}"
-        with _refusing_what_cannot_be_written(self.folder):
+        with refusing_what_cannot_be_written(self.folder):
             folder.mkdir(parents=True)
         return folder
 
@@ -235,7 +241,7 @@ class Ledger:
         if staged.parent != self.folder / "staging":
             raise Fault(str(staged), "a folder outside the ledger", "a folder of staging()")
         _check_staged(staged, run_id, month, results_sha256)
-        with _refusing_what_cannot_be_written(self.folder):
+        with refusing_what_cannot_be_written(self.folder):
             found = sorted(
                 path.relative_to(staged).as_posix() for path in staged.rglob("*") if path.is_file()
             )
@@ -272,7 +278,7 @@ class Ledger:
             )
         if self.is_closed(month):
             raise Refusal(f"ledger {self.folder}", f"month {month:%Y-%m} is closed already", "an open month")
-        with _refusing_what_cannot_be_written(self.folder):
+        with refusing_what_cannot_be_written(self.folder):
             return self._append(CLOSED, month, at, run_id=newest.run_id)
 
     def post_clearing(self, staged: Path, year: int, results_sha256: str, reason: str, at: datetime) -> Act:
@@ -291,7 +297,7 @@ class Ledger:
             raise Fault(
                 str(staged), "other files or rows", f"the annual statements of {year}, with their hash"
             )
-        with _refusing_what_cannot_be_written(self.folder):
+        with refusing_what_cannot_be_written(self.folder):
             files = {target.relative_to(self.folder).as_posix(): _sealed_file(path)}
             self._announce(target.parent.relative_to(self.folder).as_posix())
             self._move_into_place(staged, target.parent)
@@ -398,7 +404,7 @@ class Ledger:
     @contextmanager
     def _exclusive(self) -> Iterator[None]:
         """Holds an advisory lock on `.lock`, which names the holder. The kernel frees it when the holder dies."""
-        with _refusing_what_cannot_be_written(self.folder):
+        with refusing_what_cannot_be_written(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
         try:
@@ -408,7 +414,7 @@ class Ledger:
                 raise _in_use(
                     self.folder, os.pread(handle, 32, 0).decode(errors="replace").strip()
                 ) from error
-            with _refusing_what_cannot_be_written(self.folder):
+            with refusing_what_cannot_be_written(self.folder):
                 _write_pid(handle)
             yield
             with suppress(OSError):
@@ -431,7 +437,7 @@ def stage_table(staged: Path, table: Table, rows: pl.LazyFrame | pl.DataFrame) -
     frame = rows.lazy()
     check_schema(table, frame.collect_schema(), f"staged table {table.name}")
     path = staged / f"{table.name}.parquet"
-    with _refusing_what_cannot_be_written(staged):
+    with refusing_what_cannot_be_written(staged):
         frame.sink_parquet(path)
     return path
 
@@ -441,7 +447,7 @@ def stage_inputs(staged: Path, kept: Inputs) -> None:
 
     Raises: Refusal, if the disk is full.
     """
-    with _refusing_what_cannot_be_written(staged):
+    with refusing_what_cannot_be_written(staged):
         kept.write(staged / inputs.FOLDER)
 
 
@@ -483,7 +489,7 @@ def _check_staged_table(path: Path, table: Table, run_id: str) -> None:
 
 
 @contextmanager
-def _owner_and_group_only() -> Iterator[None]:
+def owner_and_group_only() -> Iterator[None]:
     """Files made inside are not for others, whatever the caller's umask. Source: data 3."""
     before = os.umask(0o027)
     try:
@@ -493,14 +499,17 @@ def _owner_and_group_only() -> Iterator[None]:
 
 
 @contextmanager
-def _refusing_what_cannot_be_written(folder: Path) -> Iterator[None]:
+def refusing_what_cannot_be_written(folder: Path) -> Iterator[None]:
     """A full disk or a read-only folder is nobody's fault in here: it is refused, and nothing was posted."""
     try:
         yield
-    except OSError as error:
+    except (OSError, pl.exceptions.PolarsError) as error:
+        found = told_by_the_system(error)
+        if found is None:
+            raise
         raise Refusal(
-            str(error.filename or folder),
-            (error.strerror or str(error)).lower(),
+            str(getattr(error, "filename", None) or folder),
+            found,
             "a ledger folder that can be written, on a disk with space",
             "mend this and run the command again; nothing was posted",
         ) from error

@@ -1,0 +1,65 @@
+"""The current runs as Parquet files, for readers that must not touch the ledger. Source: data 4."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+import polars as pl
+
+from ..errors import Refusal
+from ..terms import LEDGER_TABLES, Table
+from .publish import query
+from .record import Ledger, owner_and_group_only, refusing_what_cannot_be_written
+
+_OF_JOURNAL = ("runs", "adjustments")  # the DuckDB file knows what the journal made of them
+
+
+def export(ledger: Ledger, out: Path) -> list[Path]:
+    """Writes the newest run of every month, and gives the files: `<table>/month=2026-03-01/2026-03.1.parquet`.
+
+    The month is the name of the folder, as hive partitions have it, and no column of the files: readers give it
+    back as a date. Rows, types and their order are the record's; statuses are those of the DuckDB file. Nothing is
+    there before everything is.
+
+    Raises: Refusal, if `out` is not new or empty, cannot be written, or no month was settled.
+    """
+    current = query(ledger, "select run_id, month from current_runs order by month").rows()
+    if not current:
+        raise Refusal(str(ledger.folder), "no run", "a month that was settled", "`settlement run` first")
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise Refusal(str(out), "it exists", "a new or empty folder", "name another, or remove it")
+    out = out.absolute()
+    beside = out.parent / f".{out.name}-{secrets.token_hex(8)}"
+    try:
+        with owner_and_group_only(), refusing_what_cannot_be_written(out.parent):
+            made = [
+                _written(ledger, table, run_id, beside / table.name / f"month={month}")
+                for table in LEDGER_TABLES
+                for run_id, month in current
+            ]
+            beside.rename(out)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    return [out / path.relative_to(beside) for path in made]
+
+
+def _written(ledger: Ledger, table: Table, run_id: str, folder: Path) -> Path:
+    """One table of one run; the rows stream."""
+    folder.mkdir(parents=True)
+    path = folder / f"{run_id}.parquet"
+    if table.name in _OF_JOURNAL:
+        rows = query(
+            ledger, f"from {table.name} where run_id = '{run_id}' order by {', '.join(table.key)}"
+        ).lazy()
+    else:
+        rows = ledger.scan(run_id, table.name)
+    rows.select(pl.exclude("month")).sink_parquet(path)
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    return path
