@@ -21,6 +21,7 @@ class Kind(Enum):
     THRESHOLD = ("DECIMAL(18,2)", "点")
     MONEY = ("DECIMAL(18,2)", "元")
     POINT_VALUE = ("DECIMAL(18,6)", "元/点")
+    RATIO = ("DECIMAL(38,4)", "")  # of views only
 
     @property
     def sql(self) -> str:

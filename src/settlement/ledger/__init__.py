@@ -3,8 +3,9 @@
 from .adjustments import pending_for, taken_by
 from .inputs import Inputs
 from .journal import CLEARED, CLOSED, GENESIS, POSTED, RESTATED, Act
-from .publish import VIEWS, View, publish, publish_if_stale, query
+from .publish import explained_lines, publish, publish_if_stale, query
 from .record import Ledger, LedgerInUse, results_sha256, stage_inputs, stage_table
+from .views import VIEWS, View
 
 __all__ = [
     "CLEARED",
@@ -18,6 +19,7 @@ __all__ = [
     "Ledger",
     "LedgerInUse",
     "View",
+    "explained_lines",
     "pending_for",
     "publish",
     "publish_if_stale",
