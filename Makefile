@@ -19,10 +19,14 @@ demo: .venv/ready ## write a small batch as a bureau exports it, settle it into 
 test: .venv/ready ## run all tests
 	$(BIN)/python -m pytest -n 2
 
-check: .venv/ready ## style, types and duplicate-free imports
+check: .venv/ready ## style, types, and whether docs/dictionary.md is up to date
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python docs/make_dictionary.py --check
+
+dictionary: .venv/ready ## write docs/dictionary.md anew from the program's own dictionary
+	@$(BIN)/python docs/make_dictionary.py
 
 bench: .venv/ready ## measure against a bare scan, DuckDB, polars and pandas: make bench SIZES="1M 20M 100M"
 	$(BIN)/python -m benchmarks.bench $(if $(SIZES),--sizes "$(SIZES)")
@@ -43,5 +47,5 @@ wheel: .venv/ready ## build the wheel into dist/
 clean: ## remove what make has made
 	rm -rf .venv demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test check bench bench-parts bench-check bench-record wheel clean
+.PHONY: help demo test check dictionary bench bench-parts bench-check bench-record wheel clean
 .DEFAULT_GOAL := help

@@ -46,6 +46,7 @@ BELOW = {
     ("replay", "restatement"),
     ("replay", "causes"),
     ("replay", "carried"),
+    ("explain", "carried"),
 }
 LONGEST_P90 = 25
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -26,7 +26,6 @@ from settlement.ledger import (
     Act,
     Ledger,
     LedgerInUse,
-    View,
     publish,
     publish_if_stale,
     query,
@@ -625,7 +624,7 @@ def test_every_table_view_and_column_has_a_comment_in_both_languages(ledger: Led
         ).fetchall()
     names = {table for table, _, _ in comments}
     tables = {table.name for table in (*LEDGER_TABLES, ANNUAL_STATEMENTS)}
-    assert names == tables | {view.name for view in VIEWS} | {"head"}
+    assert names == tables | {view.name for view in VIEWS} | {"head", "policies", "institutions"}
     assert len(comments) > 250
     without = [row for row in comments if not row[2] or row[2].isascii()]
     assert without == []
@@ -644,9 +643,9 @@ def test_the_views_show_zones_threshold_use_and_the_reason_of_every_unpaid_line(
     lines = query(ledger, "from line_explanations order by line_id")
     assert lines["reason"].to_list() == ["over_threshold", "suspended"]
     assert lines["arithmetic"].to_list() == [
-        "group: eligible 120.0000 - threshold 100.00 = overage 20.0000; "
-        "line: 60.0000 points = 40.0000 paid + 20.0000 unpaid",
-        "line: 60.0000 points = 0.0000 paid + 60.0000 unpaid",
+        "group: eligible 120.0000, threshold 100.00, payable 100.0000, attribution not recorded; "
+        "unpaid 60.0000 - 40.0000 = 20.0000",
+        "not eligible: the agreement was suspended on the day of service; unpaid 60.0000 - 0.0000 = 60.0000",
     ]
     assert lines["group_payable_points"].to_list() == [Decimal(100), None]
 
@@ -723,8 +722,11 @@ def test_the_file_opens_in_the_1_5_line_also_after_it_was_carried_on(ledger: Led
         assert tags == "{storage_version=v1.5.0+}"
 
 
+HELPERS = ("ledger.head", "applied.policies", "applied.institutions")
+
+
 def content_of(ledger: Ledger) -> dict[str, list[tuple[Any, ...]]]:
-    names = [*(table.name for table in LEDGER_TABLES), *(view.name for view in VIEWS), "ledger.head"]
+    names = [*(table.name for table in LEDGER_TABLES), *(view.name for view in VIEWS), *HELPERS]
     return {name: query(ledger, f"from {name} order by all").rows() for name in names}
 
 
@@ -769,7 +771,7 @@ def test_an_edit_of_the_file_does_not_outlive_the_next_run(ledger: Ledger) -> No
 def test_a_file_made_by_another_layout_is_stale(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
     post(ledger)
     publish(ledger)
-    monkeypatch.setattr(sys.modules[View.__module__], "_LAYOUT", "of a later version")
+    monkeypatch.setattr(sys.modules[publish.__module__], "_LAYOUT", "of a later version")
     assert publish_if_stale(ledger) is True
     assert publish_if_stale(ledger) is False
 

@@ -166,7 +166,7 @@ def demo(
     for command in (
         f"settlement sql --ledger {folder / 'ledger'} 'from threshold_use'",
         f"settlement run {batch} --month 2026-03 --ledger {folder / 'ledger'} --reading attribution=pro_rata",
-        f"settlement runs --ledger {folder / 'ledger'}",
+        f"settlement explain H12010400002 --month 2026-03 --ledger {folder / 'ledger'}",
     ):
         print(f"  {command}")
 
@@ -452,6 +452,31 @@ def export(
 
     files = exported(_existing(ledger), out)
     print(f"{out}: {len(files):,} files")
+
+
+@app.command()
+def explain(
+    institution: Annotated[str, typer.Argument(metavar="INSTITUTION", help="Its id, or its exact name.")],
+    month: Month,
+    line: Annotated[
+        tuple[str, str] | None,
+        typer.Option("--line", metavar="CLAIM LINE", help="Explain one line: its claim id and line id."),
+    ] = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run", metavar="RUN", help="Another run of the month than the newest.")
+    ] = None,
+    ledger: LedgerFolder = _LEDGER,
+    as_json: AsJson = False,
+) -> None:
+    """Explain what an institution is paid for a month, or one line: every figure with its clause.
+
+    Example: settlement explain H12010100001 --month 2026-03
+    """
+    from .batch import month_of
+    from .explain import explain as explained
+
+    made = explained(_existing(ledger), month_of(month), institution, line, run_id)
+    print(json.dumps(made.as_json(), ensure_ascii=False) if as_json else made.text())
 
 
 @thresholds_app.command("show")

@@ -538,14 +538,22 @@ def _refuse_without_zone(work: Work) -> None:
 
 
 def _money_tables(work: Work) -> pricing.MoneyTables:
+    return money_tables(work.batch.tables, work.batch.has_table, work.batch.first_day)
+
+
+def money_tables(
+    tables: Mapping[str, pl.DataFrame], has_table: Callable[[str], bool], month: date
+) -> pricing.MoneyTables:
+    """point_values and budgets cut to the month, in whole units; `tables` as `Batch.tables` holds them."""
+
     def cut(name: str, column: str, scale: int) -> pl.DataFrame | None:
-        if not work.batch.has_table(name):
+        if not has_table(name):
             return None
-        rows = work.batch.tables[name].filter(pl.col("month") == work.batch.first_day)
+        rows = tables[name].filter(pl.col("month") == month)
         return rows.select("zone", "point_class", schemas.decimal_units(column, scale, scale).alias(column))
 
     keys = ["month", "zone", "point_class"]
-    values, budgets = (work.batch.tables[name].select(keys) for name in ("point_values", "budgets"))
+    values, budgets = (tables[name].select(keys) for name in ("point_values", "budgets"))
     return pricing.MoneyTables(
         cut("point_values", "point_value", exact.VALUE_DECIMALS),
         cut("budgets", "budget", exact.MONEY_DECIMALS),

@@ -23,6 +23,7 @@ class Kind(Enum):
     POINT_VALUE = ("DECIMAL(18,6)", "元/点")
     SCORE = ("DECIMAL(7,4)", "分")
     SHARE = ("DECIMAL(10,9)", "")
+    RATIO = ("DECIMAL(38,4)", "")  # of views only
 
     @property
     def sql(self) -> str:

@@ -4,9 +4,10 @@ from .adjustments import pending_for, taken_by
 from .export import export
 from .inputs import Inputs
 from .journal import CLEARED, CLOSED, GENESIS, POSTED, RESTATED, Act
-from .publish import VIEWS, View, publish, publish_if_stale, query
+from .publish import explained_lines, publish, publish_if_stale, query
 from .record import Ledger, LedgerInUse, results_sha256, stage_inputs, stage_table, table_sha256
 from .verify import Difference, Verification, verify
+from .views import VIEWS, View
 
 __all__ = [
     "CLEARED",
@@ -22,6 +23,7 @@ __all__ = [
     "LedgerInUse",
     "Verification",
     "View",
+    "explained_lines",
     "export",
     "pending_for",
     "publish",

@@ -1,6 +1,6 @@
 """The DuckDB file: the record with all runs, made anew for analysts and replaced as a whole by rename.
 
-It is a product of the record and can be thrown away at any time. Nothing is computed here but what a view shows.
+It is a product of the record and can be thrown away at any time. Nothing is computed here; `views` has the SQL.
 Source: data 3.
 """
 
@@ -12,7 +12,6 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -23,6 +22,7 @@ from ..errors import Refusal
 from ..terms import (
     ADJUSTMENTS,
     ANNUAL_STATEMENTS,
+    DAILY_POINTS,
     LEDGER_TABLES,
     RESULT_TABLES,
     RUNS,
@@ -31,152 +31,31 @@ from ..terms import (
     Table,
 )
 from .adjustments import applied_in
+from .inputs import Inputs
 from .journal import RESTATED, Act, statuses_of
 from .record import Ledger, LedgerInUse
+from .views import APPLIED_SCHEMA, APPLIED_TABLES, VIEWS, View, literal
 
 STORAGE_VERSION = "v1.5.0"  # the oldest line that must open the file (data 3)
 _REFILLED = ("ledger.head", RUNS.name, ADJUSTMENTS.name, ANNUAL_STATEMENTS.name)
 _UNCHANGING = tuple(table for table in RESULT_TABLES if table is not ADJUSTMENTS)
 
-
-# ---------------------------------------------------------------- the views
-
-
-@dataclass(frozen=True)
-class View:
-    """A view for analysts. `columns`: name → comment, in the order of its columns."""
-
-    name: str
-    comment: str
-    columns: Mapping[str, str]
-    query: str
-
-
-def _comments(table: Table, *names: str) -> dict[str, str]:
-    return {name: table[name].comment for name in names or table.names}
-
-
-def _current(table: Table) -> View:
-    """Rows of the newest run of each month."""
-    newest = (
-        "qualify row_number() over (partition by month order by cast(split_part(run_id, '.', 2) as integer) desc) = 1"
-        if table is RUNS
-        else "where run_id in (select run_id from current_runs)"
-    )
-    return View(
-        f"current_{table.name}",
-        f"{table.comment}, of the newest run of each month · 各月最新批次",
-        _comments(table),
-        f"select {', '.join(table.names)} from {table.name} {newest}",  # noqa: S608 - the dictionary's own names
-    )
-
-
-_ZONE_MONTH = View(
-    "zone_month",
-    "One row per month × zone, of the newest run of each month · 区域月度汇总",
-    _comments(SETTLEMENTS, "run_id", "month", "zone")
-    | {
-        "institutions": "settling institutions with lines · 结算机构数",
-        "submitted_points": "points of all lines · 申报点数 · unit 单位: 点 · rules 7",
-        "eligible_points": "points of eligible lines · 可结算点数 · unit 单位: 点 · rules 7",
-        "payable_points": "points that are paid · 支付点数 · unit 单位: 点 · T 3(3)",
-        "unpaid_points": "submitted less payable · 不予支付点数 · unit 单位: 点 · T 3(3)",
-        "payable_amount": "sum of amounts; null without point values · 支付金额 · unit 单位: 元 · rules 8.1",
-        "over_threshold_groups": "groups with eligible points above their threshold · 超出阈值组数 · T 3(3)",
-    },
-    """select run_id, month, zone,
-    count(distinct institution_id) as institutions,
-    sum(submitted_points) as submitted_points,
-    sum(eligible_points) as eligible_points,
-    sum(payable_points) as payable_points,
-    sum(unpaid_points) as unpaid_points,
-    sum(payable_amount) as payable_amount,
-    count(*) filter (where overage_points > 0) as over_threshold_groups
-from current_settlements
-group by run_id, month, zone""",
-)
-
-# Decimal division goes through binary floating point in DuckDB. With e = eligible points in 10⁻⁴ and t = threshold
-# in 10⁻², both whole numbers, the ratio in 10⁻⁴ is 100·e ÷ t, half-up: (200·|e| + t) // 2t with the sign of e.
-_THRESHOLD_USE = View(
-    "threshold_use",
-    "One row per current group with a threshold: how much of it is used · 阈值使用率",
-    _comments(
-        SETTLEMENTS,
-        *("run_id", "month", "institution_id", "zone", "payment_class", "regime", "point_class"),
-        *("threshold_points", "eligible_points", "overage_points"),
-    )
-    | {
-        "threshold_use": "eligible points ÷ threshold, half-up to 4 decimals; 1 = used up · 阈值使用率 · T 3(3)"
-    },
-    """select run_id, month, institution_id, zone, payment_class, regime, point_class,
-    threshold_points, eligible_points, overage_points,
-    case when t > 0 then cast(sign(e) * ((200 * abs(e) + t) // (2 * t)) as decimal(34, 0)) * 0.0001 end
-        as threshold_use
-from (
-    select *,
-        cast(cast(eligible_points as decimal(38, 4)) * 10000 as hugeint) as e,
-        cast(cast(threshold_points as decimal(38, 2)) * 100 as hugeint) as t
-    from current_settlements
-    where threshold_points is not null
-)""",
-)
-
-_LINE_EXPLANATIONS = View(
-    "line_explanations",
-    "One row per current line with unpaid points ≠ 0, with the figures of its group · 未支付明细说明",
-    _comments(UNPAID_LINES)
-    | {
-        "zone": SETTLEMENTS["zone"].comment,
-        "threshold_points": SETTLEMENTS["threshold_points"].comment,
-        "group_submitted_points": "points of all lines of the group · 本组申报点数 · unit 单位: 点 · rules 7",
-        "group_eligible_points": "eligible points of the group · 本组可结算点数 · unit 单位: 点 · rules 7",
-        "group_overage_points": "eligible points above the threshold · 本组超出阈值点数 · unit 单位: 点 · T 3(3)",
-        "group_payable_points": "points of the group that are paid · 本组支付点数 · unit 单位: 点 · T 3(3)",
-        "arithmetic": "how the unpaid points come about, in figures · 计算过程",
-    },
-    f"""select {", ".join(f"line.{name}" for name in UNPAID_LINES.names)},
-    part.zone,
-    part.threshold_points,
-    part.submitted_points as group_submitted_points,
-    part.eligible_points as group_eligible_points,
-    part.overage_points as group_overage_points,
-    part.payable_points as group_payable_points,
-    case when line.reason = 'over_threshold'
-        then 'group: eligible ' || part.eligible_points || ' - threshold ' || part.threshold_points
-            || ' = overage ' || part.overage_points || '; '
-        else '' end
-        || 'line: ' || line.points || ' points = ' || line.payable_points || ' paid + '
-        || line.unpaid_points || ' unpaid' as arithmetic
-from current_unpaid_lines as line
-left join settlements as part
-    on part.run_id = line.run_id and part.institution_id = line.institution_id
-    and part.regime = line.regime and part.point_class = line.point_class""",  # noqa: S608 - the dictionary's own names
-)
-
-VIEWS = (*map(_current, LEDGER_TABLES), _ZONE_MONTH, _THRESHOLD_USE, _LINE_EXPLANATIONS)
-
-
 # ---------------------------------------------------------------- the file
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _table_statements(table: Table) -> Iterator[str]:
     columns = ", ".join(f"{column.name} {column.kind.sql}" for column in table.columns)
     yield f"create table {table.name} ({columns})"
-    yield f"comment on table {table.name} is {_literal(table.comment)}"
+    yield f"comment on table {table.name} is {literal(table.comment)}"
     for column in table.columns:
-        yield f"comment on column {table.name}.{column.name} is {_literal(column.comment)}"
+        yield f"comment on column {table.name}.{column.name} is {literal(column.comment)}"
 
 
 def _view_statements(view: View) -> Iterator[str]:
     yield f"create view {view.name} as {view.query}"
-    yield f"comment on view {view.name} is {_literal(view.comment)}"
-    for name, comment in view.columns.items():
-        yield f"comment on column {view.name}.{name} is {_literal(comment)}"
+    yield f"comment on view {view.name} is {literal(view.comment)}"
+    for column in view.columns:
+        yield f"comment on column {view.name}.{column.name} is {literal(column.comment)}"
 
 
 # In a schema of its own: what tells a fresh file from a stale one is no table for analysts.
@@ -187,12 +66,17 @@ _HEAD = (
     "comment on column ledger.head.hash is 'hash of the last journal line, empty before the first · 日志末行哈希'",
     "comment on column ledger.head.layout is 'SHA-256 over tables, views and comments · 表结构摘要'",
 )
+_APPLIED = (
+    f"create schema {APPLIED_SCHEMA}",
+    *(statement for table in APPLIED_TABLES for statement in _table_statements(table)),
+)
 _TABLES = tuple(
     statement for table in (*LEDGER_TABLES, ANNUAL_STATEMENTS) for statement in _table_statements(table)
 )
 _VIEWS = tuple(statement for view in VIEWS for statement in _view_statements(view))
+LAYOUT = (*_HEAD, *_APPLIED, *_TABLES, *_VIEWS)  # what an empty file is made by
 _EMPTYING = tuple(f"delete from {name}" for name in _REFILLED)  # noqa: S608 - the dictionary's own names
-_LAYOUT = hashlib.sha256("\n".join((STORAGE_VERSION, *_HEAD, *_TABLES, *_VIEWS)).encode()).hexdigest()
+_LAYOUT = hashlib.sha256("\n".join((STORAGE_VERSION, *LAYOUT)).encode()).hexdigest()
 
 
 def publish(ledger: Ledger, *, anew: bool = False) -> Path:
@@ -259,6 +143,23 @@ def query(ledger: Ledger, sql: str) -> pl.DataFrame:
         raise _bad_sql(str(error)) from error
 
 
+def explained_lines(ledger: Ledger, run_id: str, institution_id: str) -> pl.DataFrame:
+    """The rows of `line_explanations` for one settling institution and any run, from the record alone.
+
+    In canonical order. Raises: Refusal, for a run that the ledger does not have or whose files are missing.
+    """
+    own = dict.fromkeys((SETTLEMENTS, UNPAID_LINES, DAILY_POINTS), "where institution_id = ?")
+    with closing(_connect()) as connection:
+        for statement in LAYOUT:
+            if not statement.startswith("comment"):
+                connection.execute(statement)
+        for table, which in {RUNS: "", **own}.items():
+            sql = f"insert into {table.name} select {', '.join(table.names)} from read_parquet(?) {which}"  # noqa: S608 - the dictionary's own names
+            connection.execute(sql, [_file(ledger, run_id, table), *([institution_id] if which else [])])
+        _fill_applied(connection, ledger, ledger.acts(), [run_id])
+        return _rows(connection, "from line_explanations order by regime, point_class, position")
+
+
 # ---------------------------------------------------------------- making it
 
 
@@ -286,11 +187,11 @@ def _copy_of_what_is_held(ledger: Ledger, acts: Sequence[Act], made: Path) -> se
 
 def _make(made: Path, ledger: Ledger, acts: Sequence[Act], held: Set[str] | None) -> None:
     with closing(_connect()) as connection:
-        connection.execute(f"set temp_directory = {_literal(str(made.parent / 'spill'))}")
+        connection.execute(f"set temp_directory = {literal(str(made.parent / 'spill'))}")
         options = f"storage_version '{STORAGE_VERSION}', recovery_mode no_wal_writes"
-        connection.execute(f"attach {_literal(str(made))} as settlement ({options})")
+        connection.execute(f"attach {literal(str(made))} as settlement ({options})")
         connection.execute("use settlement")
-        for statement in (*_HEAD, *_TABLES, *_VIEWS) if held is None else _EMPTYING:
+        for statement in LAYOUT if held is None else _EMPTYING:
             connection.execute(statement)
         _fill(connection, ledger, acts, held or set())
         connection.execute("insert into ledger.head values (?, ?)", head_of(acts))
@@ -314,11 +215,35 @@ def _fill(connection: duckdb.DuckDBPyConnection, ledger: Ledger, acts: Sequence[
     _fill_adjustments(connection, ledger, acts)
     _fill_annual_statements(connection, ledger, acts)
     missing = [run_id for run_id in statuses if run_id not in held]
+    _fill_applied(connection, ledger, acts, missing)
     for table in _UNCHANGING if missing else ():
         files = [_file(ledger, run_id, table) for run_id in missing]
         columns = ", ".join(table.names)
         sql = f"insert into {table.name} select {columns} from read_parquet(?)"  # noqa: S608 - the dictionary's own names
         connection.execute(sql, [files])
+
+
+def _fill_applied(
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, acts: Sequence[Act], missing: Sequence[str]
+) -> None:
+    """Fills `applied` from the inputs of those of the missing runs that kept them."""
+    with_inputs = {act.run_id for act in acts if any("/inputs/" in path for path in act.files)}
+    for run_id in missing:
+        if run_id in with_inputs:
+            kept = ledger.inputs(run_id)
+            connection.execute("insert into applied.policies values (?, ?, ?, ?)", [run_id, *_cut_of(kept)])
+            registered = kept.tables["institutions"].select("institution_id", "name").rows()
+            connection.execute(
+                "insert into applied.institutions select ?, unnest(?), unnest(?)",
+                [run_id, *map(list, zip(*registered, strict=True))],
+            )
+
+
+def _cut_of(kept: Inputs) -> tuple[str, bool, str]:
+    """Attribution, whether nothing of the overage is paid, phrase of the overage rule (rules 7)."""
+    overage = kept.policy.overage
+    shares = {overage.paid_share, *(tier.paid_share for tier in overage.tiers)}
+    return kept.policy.readings.attribution, shares == {0}, overage.phrase
 
 
 def _fill_runs(
@@ -459,9 +384,9 @@ def _reading(database: Path, spill: str = "") -> duckdb.DuckDBPyConnection:
     """
     connection = _connect()
     try:
-        connection.execute(f"attach {_literal(str(database))} as settlement (read_only)")
+        connection.execute(f"attach {literal(str(database))} as settlement (read_only)")
         connection.execute("use settlement")
-        connection.execute(f"set temp_directory = {_literal(spill)}")
+        connection.execute(f"set temp_directory = {literal(spill)}")
         _lock_out(connection)
     except duckdb.Error:
         connection.close()
@@ -473,14 +398,14 @@ def comparing(ledger: Ledger, expected: Path) -> duckdb.DuckDBPyConnection:
     """A connection that reads the published file as `settlement`, one as `expected`, and the run folders."""
     connection = _connect()
     try:
-        connection.execute(f"set temp_directory = {_literal(str(expected.parent / 'spill'))}")
+        connection.execute(f"set temp_directory = {literal(str(expected.parent / 'spill'))}")
         for path, name in ((ledger.database, "settlement"), (expected, "expected")):
-            connection.execute(f"attach {_literal(str(path))} as {name} (read_only)")
+            connection.execute(f"attach {literal(str(path))} as {name} (read_only)")
         folders = [
             f"{ledger.runs}/",
             f"{_escaped(ledger.runs)}/",
         ]  # as a path, and as the pattern that reads it
-        connection.execute(f"set allowed_directories = [{', '.join(map(_literal, folders))}]")
+        connection.execute(f"set allowed_directories = [{', '.join(map(literal, folders))}]")
         _lock_out(connection)
     except duckdb.Error:
         connection.close()

@@ -20,7 +20,7 @@ import polars as pl
 from ..policy import Coaching, Policy
 from ..reasons import Finding, UnpaidReason
 
-_ONE_DAY = timedelta(days=1)
+ONE_DAY = timedelta(days=1)
 _BEGINNING = date(1, 1, 1)
 _INSPECTION_MONTHS = 6  # T 4(1): 自签订医保服务协议6个月内至少组织1次实地检查
 _RESUME, _TERMINATE, _SUSPEND = range(3)  # the order in which events of one day act (rules 3.3)
@@ -41,7 +41,7 @@ def months_later(day: date, months: int) -> date:
 
 def day_after(day: date) -> date:
     """The next day; an agreement without end is often written with the last day there is (D 41)."""
-    return day if day == date.max else day + _ONE_DAY
+    return day if day == date.max else day + ONE_DAY
 
 
 def days_later(day: date, days: int) -> date:
@@ -115,7 +115,7 @@ def interruptions(events: Iterable[Event], limit_days: int) -> Interruptions:
     def close(day: date) -> None:
         nonlocal since
         if since is not None:
-            suspensions.append(Span(since, day - _ONE_DAY))
+            suspensions.append(Span(since, day - ONE_DAY))
         since = None
 
     def lapse_before(day: date, act: int) -> None:
@@ -149,7 +149,7 @@ def target_suspensions(events: Iterable[Event], what: str) -> dict[str, tuple[Sp
         if act == _SUSPEND:
             since.setdefault(target, day)
         elif target in since:
-            spans[target].append(Span(since.pop(target), day - _ONE_DAY))
+            spans[target].append(Span(since.pop(target), day - ONE_DAY))
     for target, first in since.items():
         spans[target].append(Span(first, date.max))
     return {target: tuple(each) for target, each in spans.items()}
@@ -206,7 +206,7 @@ class Timeline:
     def in_force(self, agreement: Agreement) -> Span:
         """Days on which the agreement is in force by the institution's own terminations (rules 3.1, 3.2)."""
         ends = [day for day in self.interruptions.terminations if day >= agreement.start]
-        return Span(agreement.start, min([agreement.end, *(day - _ONE_DAY for day in ends)]))
+        return Span(agreement.start, min([agreement.end, *(day - ONE_DAY for day in ends)]))
 
     def stretch_of(self, start: date) -> int:
         """Stretch between terminations: what starts after a termination belongs to the next (rules 3.4)."""
@@ -225,10 +225,10 @@ class Timeline:
 
     def _period(self, first: Agreement, coaching: Coaching) -> CoachingPeriod:
         """Base months from the first agreement; the first minor violation inside lengthens it (T 3(6))."""
-        base = Span(first.start, months_later(first.start, coaching.base_months) - _ONE_DAY)
+        base = Span(first.start, months_later(first.start, coaching.base_months) - ONE_DAY)
         lengthened = Span(
             day_after(base.last),
-            months_later(first.start, coaching.base_months + coaching.extension_months) - _ONE_DAY,
+            months_later(first.start, coaching.base_months + coaching.extension_months) - ONE_DAY,
         )
         violations = [event.occurred_on for event in self.events if event.kind == "minor_violation"]
         if coaching.max_extensions == 0 or not any(day in base for day in violations):
@@ -320,7 +320,7 @@ class Timeline:
     def _inspection_due(self, as_of: date) -> Iterable[tuple[Finding, date, str]]:
         for period in self.periods.values():
             first = period.first_agreement
-            window = Span(first.start, months_later(first.start, _INSPECTION_MONTHS) - _ONE_DAY)
+            window = Span(first.start, months_later(first.start, _INSPECTION_MONTHS) - ONE_DAY)
             is_inspected = any(
                 event.kind == "inspected" and event.occurred_on in window for event in self.events
             )
