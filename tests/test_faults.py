@@ -155,7 +155,7 @@ def repairing(ledger: Ledger) -> None:
     """After a kill that left everything there is to repair."""
     ledger.journal.write_bytes(ledger.journal.read_bytes() + b'{"act":')
     shutil.copytree(ledger.runs / "2026-03.1", ledger.runs / "2026-04.1", dirs_exist_ok=True)
-    (ledger.folder / "posting").write_text("2026-04.1")
+    (ledger.folder / "posting").write_text("runs/2026-04.1")
     (ledger.folder / "staging" / f"1-{'0' * 16}").mkdir(parents=True, exist_ok=True)
 
 

@@ -80,7 +80,7 @@ def test_a_ledger_without_runs_has_no_differences(tmp_path: Path) -> None:
 
 
 def test_verify_changes_nothing_also_where_a_writer_would_repair(ledger: Ledger) -> None:
-    (ledger.folder / "posting").write_text("2026-05.1")
+    (ledger.folder / "posting").write_text("runs/2026-05.1")
     shutil.copytree(ledger.runs / "2026-04.1", ledger.runs / "2026-05.1")
     ledger.journal.write_bytes(ledger.journal.read_bytes() + b'{"act":')
     ledger.database.unlink()
@@ -289,7 +289,7 @@ FILE_ATTACKS: list[tuple[str, Attack, list[str]]] = [
     ("a run folder of nobody", add("runs/2026-05.1/runs.parquet"),
      ["runs/2026-05.1: a run folder without a journal line"]),
     ("a run interrupted while it was moved", lambda ledger: (add("runs/2026-05.1/runs.parquet")(ledger),
-     (ledger.folder / "posting").write_text("2026-05.1")), ["runs/2026-05.1: a run that was never posted whole"]),
+     (ledger.folder / "posting").write_text("runs/2026-05.1")), ["runs/2026-05.1: a run that was never posted whole"]),
 ]  # fmt: skip
 
 
@@ -499,7 +499,7 @@ def a_writer(ledger: Ledger) -> Iterator[None]:
 @pytest.mark.usefixtures("a_writer")
 def test_what_a_writer_at_work_explains_is_a_note_and_no_difference(ledger: Ledger) -> None:
     add("runs/2026-05.1/runs.parquet")(ledger)
-    (ledger.folder / "posting").write_text("2026-05.1")
+    (ledger.folder / "posting").write_text("runs/2026-05.1")
     ledger.journal.write_bytes(ledger.journal.read_bytes() + b'{"act":"po')
     ledger.database.unlink()
     found = verify(ledger)

@@ -1,4 +1,4 @@
-"""The current runs as Parquet files, for readers that must not touch the ledger. Source: data 4."""
+"""The current runs and the cleared years as Parquet files, for readers that must not touch the ledger. Source: data 4."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from ..errors import Refusal
-from ..terms import LEDGER_TABLES, Table
+from ..terms import ANNUAL_STATEMENTS, LEDGER_TABLES, Table
 from .publish import query
 from .record import Ledger, owner_and_group_only, refusing_what_cannot_be_written
 
@@ -20,13 +20,15 @@ _OF_JOURNAL = ("runs", "adjustments")  # the DuckDB file knows what the journal 
 def export(ledger: Ledger, out: Path) -> list[Path]:
     """Writes the newest run of every month, and gives the files: `<table>/month=2026-03-01/2026-03.1.parquet`.
 
-    The month is the name of the folder, as hive partitions have it, and no column of the files: readers give it
-    back as a date. Rows, types and their order are the record's; statuses are those of the DuckDB file. Nothing is
-    there before everything is.
+    Of every cleared year `annual_statements/year=2026/2026.parquet`. Month and year are the names of the folders, as
+    hive partitions have it, and no columns of the files: readers give them back as a date and a number. Rows, types
+    and their order are the record's; statuses of runs and the runs that took adjustments are those of the DuckDB
+    file. Nothing is there before everything is.
 
     Raises: Refusal, if `out` is not new or empty, cannot be written, or no month was settled.
     """
     current = query(ledger, "select run_id, month from current_runs order by month").rows()
+    cleared = query(ledger, f"select distinct year from {ANNUAL_STATEMENTS.name} order by all")["year"]
     if not current:
         raise Refusal(str(ledger.folder), "no run", "a month that was settled", "`settlement run` first")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
@@ -40,6 +42,7 @@ def export(ledger: Ledger, out: Path) -> list[Path]:
                 for table in LEDGER_TABLES
                 for run_id, month in current
             ]
+            made += [_written_year(ledger, year, beside / ANNUAL_STATEMENTS.name) for year in cleared]
             beside.rename(out)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -48,15 +51,25 @@ def export(ledger: Ledger, out: Path) -> list[Path]:
 
 def _written(ledger: Ledger, table: Table, run_id: str, folder: Path) -> Path:
     """One table of one run; the rows stream."""
-    folder.mkdir(parents=True)
-    path = folder / f"{run_id}.parquet"
     if table.name in _OF_JOURNAL:
         rows = query(
             ledger, f"from {table.name} where run_id = '{run_id}' order by {', '.join(table.key)}"
         ).lazy()
     else:
         rows = ledger.scan(run_id, table.name)
-    rows.select(pl.exclude("month")).sink_parquet(path)
+    return _file(rows.select(pl.exclude("month")), folder, run_id)
+
+
+def _written_year(ledger: Ledger, year: int, folder: Path) -> Path:
+    rows = pl.scan_parquet(ledger.annual_statements(year), glob=False)
+    return _file(rows.select(pl.exclude("year")), folder / f"year={year}", f"{year}")
+
+
+def _file(rows: pl.LazyFrame, folder: Path, name: str) -> Path:
+    """Writes one partition durably."""
+    folder.mkdir(parents=True)
+    path = folder / f"{name}.parquet"
+    rows.sink_parquet(path)
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

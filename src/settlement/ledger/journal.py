@@ -20,6 +20,7 @@ POSTED, CLOSED, RESTATED, CLEARED = "posted", "closed", "restated", "cleared"
 GENESIS = "0" * 64  # what the first line holds as the hash of the line before it
 
 _RUN_ID = re.compile(r"([0-9]{4}-(?:0[1-9]|1[0-2]))\.([1-9][0-9]*)")
+_CLEARING = re.compile(r"clearings/([0-9]{4})/annual_statements\.parquet")
 _MOMENT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -50,7 +51,13 @@ class Act:
     @property
     def cleared_year(self) -> int | None:
         """The year that the act cleared."""
-        return int(next(iter(self.files)).split("/")[1]) if self.act == CLEARED and self.files else None
+        found = [_CLEARING.fullmatch(file) for file in self.files] if self.act == CLEARED else []
+        return int(found[0][1]) if found and found[0] else None
+
+    @property
+    def kept_inputs(self) -> bool:
+        """Does it name what the run was settled from?"""
+        return any("/inputs/" in file for file in self.files)
 
     @property
     def line(self) -> bytes:
@@ -61,6 +68,11 @@ class Act:
 def is_run_id(text: str) -> bool:
     """Whether `text` is a run id: month, dot, version (`2026-03.1`)."""
     return _RUN_ID.fullmatch(text) is not None
+
+
+def is_year(text: str) -> bool:
+    """Whether `text` is a year as clearings name it."""
+    return re.fullmatch(r"[0-9]{4}", text) is not None
 
 
 def run_id_of(month: date, version: int) -> str:
@@ -171,9 +183,21 @@ def parsed(line: bytes) -> Act | None:
         body = json.loads(line)
         month = date.fromisoformat(body["month"] + "-01") if body["month"] else None
         at = datetime.strptime(body["at"], _MOMENT).replace(tzinfo=UTC)
-        return Act(**(body | {"month": month, "at": at, "files": dict(body["files"])}))
+        act = Act(**(body | {"month": month, "at": at, "files": dict(body["files"])}))
+        return act if _has_types(act) else None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
+
+
+def _has_types(act: Act) -> bool:
+    """Whether every field holds what `Act` says."""
+    texts = (act.act, act.previous_hash, act.hash, *act.files, *act.files.values())
+    optional = (act.run_id, act.reason, act.results_sha256)
+    return (
+        type(act.seq) is int
+        and all(isinstance(text, str) for text in texts)
+        and all(text is None or isinstance(text, str) for text in optional)
+    )
 
 
 def is_as_written(act: Act, line: bytes) -> bool:
@@ -187,8 +211,7 @@ def is_as_written(act: Act, line: bytes) -> bool:
 def stays_inside(act: Act) -> bool:
     """Whether run id and paths are those of the act's own run folder: what is read back is never followed out."""
     if act.run_id is None:
-        path = re.compile(r"clearings/[0-9]{4}/annual_statements\.parquet")
-        return all(act.act == CLEARED and path.fullmatch(file) for file in act.files)
+        return all(act.act == CLEARED and _CLEARING.fullmatch(file) for file in act.files)
     kept = r"[a-z_]+\.parquet|inputs/(?:[a-z_]+\.parquet|policy\.toml|order\.json)"
     path = re.compile(rf"runs/{re.escape(str(act.run_id))}/(?:{kept})")
     return is_run_id(str(act.run_id)) and all(path.fullmatch(file) for file in act.files)

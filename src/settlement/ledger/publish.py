@@ -199,10 +199,19 @@ def _make(made: Path, ledger: Ledger, acts: Sequence[Act], held: Set[str] | None
         connection.execute("detach settlement")  # writes everything into the one file
 
 
-def make_expected(made: Path, ledger: Ledger, acts: Sequence[Act]) -> Path:
-    """A DuckDB file as published, of which only what the journal has a say in is filled: no result rows."""
+def make_expected(made: Path, ledger: Ledger, acts: Sequence[Act], sound: Sequence[str]) -> Path:
+    """A DuckDB file as published, of which only what no file of the record holds as such is filled: no result rows.
+
+    That is what the journal has a say in and, of the runs in `sound`, what is made of the inputs they kept.
+    """
     _make(made, ledger, [], None)
     _make(made, ledger, acts, set(statuses_of(acts)))
+    with closing(_connect()) as connection:
+        connection.execute(f"attach {literal(str(made))} as settlement")
+        connection.execute("use settlement")
+        _fill_applied(connection, ledger, acts, sound)
+        connection.execute("use memory")
+        connection.execute("detach settlement")
     return made
 
 
@@ -227,10 +236,10 @@ def _fill_applied(
     connection: duckdb.DuckDBPyConnection, ledger: Ledger, acts: Sequence[Act], missing: Sequence[str]
 ) -> None:
     """Fills `applied` from the inputs of those of the missing runs that kept them."""
-    with_inputs = {act.run_id for act in acts if any("/inputs/" in path for path in act.files)}
+    with_inputs = {act.run_id: act for act in acts if act.kept_inputs}
     for run_id in missing:
         if run_id in with_inputs:
-            kept = ledger.inputs(run_id)
+            kept = ledger.inputs_of(with_inputs[run_id])
             connection.execute("insert into applied.policies values (?, ?, ?, ?)", [run_id, *_cut_of(kept)])
             registered = kept.tables["institutions"].select("institution_id", "name").rows()
             connection.execute(

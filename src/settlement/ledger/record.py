@@ -155,14 +155,18 @@ class Ledger:
 
         Raises: Refusal, for a run that was posted without its inputs, or if a file of them was changed.
         """
-        names = (f"runs/{run_id}/{inputs.FOLDER}/{name}" for name in inputs.FILES)
-        files, hashes = {self.folder / name: name for name in names}, self.act_of(run_id).files
+        return self.inputs_of(self.act_of(run_id))
+
+    def inputs_of(self, act: Act) -> Inputs:
+        """What the run of this act was settled from. Raises: as `inputs`."""
+        names = (f"runs/{act.run_id}/{inputs.FOLDER}/{name}" for name in inputs.FILES)
+        files, hashes = {self.folder / name: name for name in names}, act.files
         for path, name in files.items():
             if name not in hashes:
                 raise _refused_inputs(path, "not kept with the run", "a run that was posted with its inputs")
             if not path.is_file() or _sha256(path) != hashes[name]:
                 raise _refused_inputs(path, "missing or changed", "the file as the journal knows it")
-        return read_inputs(self.runs / run_id / inputs.FOLDER)
+        return read_inputs(self.runs / str(act.run_id) / inputs.FOLDER)
 
     def recorded(self, run_id: str) -> dict[str, pl.DataFrame]:
         """The recorded tables that hold what a run came to: runs, settlements, statements, adjustments."""

@@ -3,7 +3,8 @@
 All differences are told, not only the first. Nothing is written, repaired or published, and no lock is held: a run
 may be posted meanwhile. What only a writer at work explains (a torn last line, an announced run folder, a DuckDB
 file that is behind) is then a note and no difference; if the journal grew, everything is looked at again.
-The record is the journal and `runs/`; other files beside them are nobody's evidence and are not looked at.
+The record is the journal, `runs/` and `clearings/`; other files beside them are nobody's evidence and are not
+looked at.
 Source: data 3.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import stat
 import tempfile
@@ -23,13 +25,16 @@ import duckdb
 import polars as pl
 
 from ..errors import Fault, Refusal
-from ..terms import LEDGER_TABLES, RESULT_TABLES, RUNS, Table
-from .digest import check_schema, results_sha256
+from ..terms import ADJUSTMENTS, ANNUAL_STATEMENTS, LEDGER_TABLES, RESULT_TABLES, RUNS, Table
+from .digest import check_schema, results_sha256, table_sha256
+from .inputs import FOLDER
 from .journal import (
+    CLEARED,
     GENESIS,
     Act,
     is_as_written,
     is_run_id,
+    is_year,
     parsed,
     statuses_of,
     stays_inside,
@@ -37,6 +42,7 @@ from .journal import (
 )
 from .publish import _file, comparing, head_of, log_of, make_expected, published_head
 from .record import Ledger
+from .views import APPLIED_TABLES
 
 _RESTORE = "post and pay nothing from this ledger; find out who wrote to it, and restore it from a backup"
 _REBUILD = "make it anew from the record: `settlement ledger rebuild`"
@@ -98,11 +104,11 @@ def verify(
 
 
 def _journal(ledger: Ledger) -> bytes:
-    """The bytes of the journal; none if it is gone while there are runs."""
+    """The bytes of the journal; none if it is gone while there are runs or cleared years."""
     try:
         return ledger.journal.read_bytes()
     except FileNotFoundError as error:
-        if ledger.runs.is_dir() and any(ledger.runs.iterdir()):
+        if any(folder.is_dir() and any(folder.iterdir()) for folder in (ledger.runs, ledger.clearings)):
             return b""
         raise Refusal(
             str(ledger.folder), "no ledger there", "a folder that `settlement run` has written", "--ledger"
@@ -121,7 +127,7 @@ class _Examination:
         self.lines = whole_lines(content)
         self.read = [parsed(line) for line in self.lines]
         self.found = Verification(lines=len(self.lines))
-        self.damaged: set[str] = set()  # runs whose record cannot be what others are compared with
+        self.damaged: set[str] = set()  # runs and years whose record cannot be what others are compared with
 
     @property
     def acts(self) -> list[Act]:
@@ -209,12 +215,12 @@ class _Examination:
                 if _is_inside(path):
                     named.add(PurePosixPath(path))
                     self.progress(path)
-                    self._check_file(path, expected, str(act.run_id))
-        self._check_entries(
-            self.ledger.runs, {*named, *(parent for path in named for parent in path.parents)}
-        )
+                    self._check_file(path, expected, str(act.run_id or act.cleared_year))
+        known = {*named, *(parent for path in named for parent in path.parents)}
+        for folder in (self.ledger.runs, self.ledger.clearings):
+            self._check_entries(folder, known)
 
-    def _check_file(self, name: str, expected: str, run_id: str) -> None:
+    def _check_file(self, name: str, expected: str, owner: str) -> None:
         path = self.ledger.folder / name
         try:
             found, size = _hashed(self.ledger.folder, name)
@@ -225,14 +231,14 @@ class _Examination:
         self.found.files += 1
         self.found.bytes += size
         if found != expected:
-            self.damaged.add(run_id)
+            self.damaged.add(owner)
             is_hash = len(found) == len(expected)
             self.found.differs(
                 path, f"SHA-256 {found}" if is_hash else found, f"the file with SHA-256 {expected}"
             )
 
     def _check_entries(self, folder: Path, known: set[PurePosixPath]) -> None:
-        """Names whatever lies in `runs/` and is not of the journal; of a foreign folder, the folder alone."""
+        """Names whatever lies in `runs/` or `clearings/` and is not of the journal; of a foreign folder, the folder alone."""
         try:
             entries = sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
         except OSError as error:
@@ -246,22 +252,23 @@ class _Examination:
                 self._check_entries(entry, known)
 
     def _foreign(self, entry: Path) -> None:
-        if not (entry.parent == self.ledger.runs and is_run_id(entry.name)):
+        place = entry.relative_to(self.ledger.folder).as_posix()
+        what = "run" if entry.parent == self.ledger.runs else "clearing"
+        if not _is_place(place):
             self.found.differs(entry, "a foreign file or folder", "only what the journal names")
-        elif _announced(self.ledger) != entry.name:
-            self.found.differs(
-                entry, "a run folder without a journal line", "a line for every run: lines were removed"
-            )
+        elif _announced(self.ledger) != place:
+            expected = f"a line for every {what}: lines were removed"
+            self.found.differs(entry, f"a {what} folder without a journal line", expected)
         elif _is_being_written(self.ledger):
-            self.found.notes.append(f"run {entry.name} is being posted")
+            self.found.notes.append(f"{what} {entry.name} is being posted")
         else:
-            expected = "a journal line for every run"
-            self.found.differs(entry, "a run that was never posted whole", expected, _INTERRUPTED)
+            expected = f"a journal line for every {what}"
+            self.found.differs(entry, f"a {what} that was never posted whole", expected, _INTERRUPTED)
 
     # ------------------------------------------------------------ the results
 
     def _check_results(self) -> None:
-        """Of runs whose files are the recorded ones: whether rows, run row and hashes belong together."""
+        """Of runs and years whose files are the recorded ones: whether rows, run row and hashes belong together."""
         for act in self.posted:
             run_id = str(act.run_id)
             tables = {f"runs/{run_id}/{table.name}.parquet" for table in LEDGER_TABLES}
@@ -271,8 +278,12 @@ class _Examination:
                 self.found.differs(f"{self.ledger.journal}, run {run_id}", found, "a file of every table")
             if run_id not in self.damaged:
                 self.progress(f"results of {run_id}")
-                with self._telling_unreadable(run_id):
+                with self._telling_unreadable(self.ledger.runs / run_id, run_id):
                     self._check_result(act, run_id)
+                    self._check_inputs(act, run_id)
+        for act in self.acts:
+            if act.act == CLEARED and stays_inside(act):
+                self._check_clearing(act)
 
     def _check_result(self, act: Act, run_id: str) -> None:
         where = self.ledger.runs / run_id
@@ -293,29 +304,66 @@ class _Examination:
                     where / f"{table.name}.parquet", "rows of another run", f"rows of {run_id}"
                 )
 
+    def _check_inputs(self, act: Act, run_id: str) -> None:
+        """Of a run that kept its inputs: whether its policy and readings are those that its run row tells of."""
+        if not act.kept_inputs:
+            return
+        policy = self.ledger.inputs_of(act).policy
+        ((sha256, readings),) = (
+            self.ledger.scan(run_id, "runs").select("policy_sha256", "readings").collect().rows()
+        )
+        if (policy.sha256, policy.readings.as_dict()) != (sha256, json.loads(readings)):
+            self.damaged.add(run_id)
+            where = self.ledger.runs / run_id / FOLDER
+            self.found.differs(where, "another policy or other readings", "those of its run row")
+
+    def _check_clearing(self, act: Act) -> None:
+        """Whether the rows of a cleared year are those of its line."""
+        year = act.cleared_year
+        if year is None or len(act.files) != 1:
+            found = f"act {act.seq} clears a year and names {len(act.files)} files"
+            self.found.differs(self.ledger.journal, found, f"one file of {ANNUAL_STATEMENTS.name}")
+        elif str(year) not in self.damaged:
+            path = self.ledger.annual_statements(year)
+            self.progress(f"clearing of {year}")
+            with self._telling_unreadable(path, str(year)):
+                digest = table_sha256(ANNUAL_STATEMENTS, path)
+                if digest != act.results_sha256:
+                    self.damaged.add(str(year))
+                    self.found.differs(path, f"rows with the results hash {digest}", f"{act.results_sha256}")
+                elif pl.read_parquet(path, glob=False)["year"].ne_missing(year).any():
+                    self.damaged.add(str(year))
+                    self.found.differs(path, "rows of another year", f"rows of {year}")
+
     def _run_rows(self, run_id: str) -> list[tuple[object, ...]]:
         rows = self.ledger.scan(run_id, "runs").collect()
         check_schema(RUNS, rows.schema, "runs.parquet")
         return rows.select("run_id", "month", "status", "results_sha256", "hash").rows()
 
     @contextmanager
-    def _telling_unreadable(self, run_id: str) -> Iterator[None]:
+    def _telling_unreadable(self, where: Path, owner: str) -> Iterator[None]:
         try:
             yield
         except (Fault, Refusal) as error:
             found = f"{error.where}: {error.found.splitlines()[0]}"
-        except (pl.exceptions.PolarsError, OSError) as error:
+        except (pl.exceptions.PolarsError, OSError, ValueError) as error:
             found = f"tables that cannot be read ({type(error).__name__})"
         else:
             return
-        self.damaged.add(run_id)
-        self.found.differs(self.ledger.runs / run_id, found, "the tables as the engine wrote them")
+        self.damaged.add(owner)
+        self.found.differs(where, found, "the tables as the engine wrote them")
 
 
 def _is_inside(path: str) -> bool:
-    """Whether a path of the journal stays in a run folder, as text. Links are found when it is opened."""
+    """Whether a path of the journal stays in a run's or a year's folder, as text. Links are found on opening."""
     parts = path.split("/")
-    return len(parts) > 2 and parts[0] == "runs" and is_run_id(parts[1]) and not {"", ".", ".."} & set(parts)
+    return len(parts) > 2 and _is_place("/".join(parts[:2])) and not {"", ".", ".."} & set(parts)
+
+
+def _is_place(path: str) -> bool:
+    """Whether it is the folder of a run or of a cleared year, as text."""
+    top, _, folder = path.partition("/")
+    return (top == "runs" and is_run_id(folder)) or (top == "clearings" and is_year(folder))
 
 
 def _hashed(folder: Path, name: str) -> tuple[str, int]:
@@ -407,34 +455,36 @@ def _head_at_rest(ledger: Ledger, acts: Sequence[Act]) -> tuple[str, str] | None
 
 
 def _compare(ledger: Ledger, acts: Sequence[Act], damaged: set[str], found: Verification) -> None:
-    """Compares the file with the record of the acts. Runs whose record is damaged have nothing to compare with."""
-    run_ids = [run_id for run_id in statuses_of(acts) if run_id not in damaged]
-    name = ledger.database.name
-    if unsure := sorted(damaged & set(statuses_of(acts))):
+    """Compares the file with the record of the acts. What has a damaged record has nothing to compare with."""
+    years = [str(act.cleared_year) for act in acts if act.cleared_year is not None]
+    owners = [*filter(is_run_id, statuses_of(acts)), *years]
+    sound, name = [owner for owner in owners if owner not in damaged], ledger.database.name
+    if unsure := sorted(damaged & set(owners)):
         found.notes.append(f"{name}: not compared, their record is damaged: {', '.join(unsure)}")
     with tempfile.TemporaryDirectory() as scratch:
         try:
-            tables: Sequence[Table] = LEDGER_TABLES
-            expected = make_expected(Path(scratch) / "expected.duckdb", ledger, acts)
+            tables = _TABLES
+            kept = [act for act in acts if str(act.cleared_year) not in damaged]
+            expected = make_expected(Path(scratch) / "expected.duckdb", ledger, kept, sound)
         except (Refusal, duckdb.Error):  # a file of a damaged run
-            found.notes.append(
-                f"{name}: {' and '.join(sorted(_OF_JOURNAL))} not compared, a file of them is damaged"
-            )
-            tables = tuple(table for table in LEDGER_TABLES if table.name not in _OF_JOURNAL)
-            expected = make_expected(Path(scratch) / "layout.duckdb", ledger, [])
+            found.notes.append(f"{name}: {', '.join(sorted(_MADE))} not compared, a file of them is damaged")
+            tables = tuple(table for table in _TABLES if table.name not in _MADE)
+            expected = make_expected(Path(scratch) / "layout.duckdb", ledger, [], [])
         try:
             with closing(comparing(ledger, expected)) as connection:
                 if _has_same_layout(
                     connection, ledger.database, found
                 ):  # else a table's name may be anything
                     for table in tables:
-                        _compare_table(connection, ledger, table, run_ids, sorted(damaged), found)
+                        _compare_table(connection, ledger, table, sound, sorted(damaged), found)
         except duckdb.Error as error:
             text = f"cannot be read: {str(error).splitlines()[0]}"
             found.differs(ledger.database, text, "the published file", _REBUILD)
 
 
-_OF_JOURNAL = {"runs", "adjustments"}  # the journal knows what no run knew when it was posted
+_TABLES: tuple[Table, ...] = (*LEDGER_TABLES, ANNUAL_STATEMENTS, *APPLIED_TABLES)
+# What no file of a run holds as published: the journal has a say in it, or it is made of the inputs.
+_MADE = {table.name for table in (RUNS, ADJUSTMENTS, ANNUAL_STATEMENTS, *APPLIED_TABLES)}
 _LAYOUT_PARTS = {
     "table": "select table_name, sql, comment from duckdb_tables() where database_name = ?",
     "column": "select table_name || '.' || column_name, column_index, data_type, comment from duckdb_columns() "
@@ -467,42 +517,53 @@ def _compare_table(
     connection: duckdb.DuckDBPyConnection,
     ledger: Ledger,
     table: Table,
-    run_ids: list[str],
+    sound: list[str],
     damaged: list[str],
     found: Verification,
 ) -> None:
-    """Every row of the table, run by run, against the record's file. Rows stream; large joins spill to disk."""
-    for run_id in run_ids:
-        what = _differing_rows(connection, ledger, table, run_id)
-        if what:
-            where = f"{ledger.database}, table {table.name}, run {run_id}"
-            found.differs(where, what, "the rows of the record, statuses and hashes of the journal", _REBUILD)
-    sql = f"""select coalesce(run_id, 'null'), count(*) from settlement.{table.name}
-        where not coalesce(list_contains(?, run_id), false) group by all order by all"""  # noqa: S608 - the dictionary's own names
-    for run_id, count in connection.execute(sql, [[*run_ids, *damaged]]).fetchall():
-        where = f"{ledger.database}, table {table.name}, run {run_id}"
-        found.differs(where, f"{count} row(s)", "none: the journal has no such run", _REBUILD)
+    """Every row of the table, by run or year, against the record's file. Rows stream; large joins spill to disk."""
+    column, text = _owner(table)
+    what = column.removesuffix("_id")
+    where = f"{ledger.database}, table {table.name}, {what}"
+    for owner in sound:
+        if is_year(owner) == (column == "year") and (
+            told := _differing_rows(connection, ledger, table, owner)
+        ):
+            expected = "the rows of the record, statuses and hashes of the journal"
+            found.differs(f"{where} {owner}", told, expected, _REBUILD)
+    sql = f"""select coalesce({text}, 'null'), count(*) from settlement.{table.name}
+        where not coalesce(list_contains(?, {text}), false) group by all order by all"""  # noqa: S608 - the dictionary's own names
+    for owner, count in connection.execute(sql, [[*sound, *damaged]]).fetchall():
+        expected = f"none: the journal has no such {what}"
+        found.differs(f"{where} {owner}", f"{count} row(s)", expected, _REBUILD)
+
+
+def _owner(table: Table) -> tuple[str, str]:
+    """The column that says to which run or year a row belongs, and SQL that gives it as text."""
+    column = "year" if table is ANNUAL_STATEMENTS else "run_id"
+    return column, f"cast({column} as varchar)"
 
 
 def _differing_rows(
-    connection: duckdb.DuckDBPyConnection, ledger: Ledger, table: Table, run_id: str
+    connection: duckdb.DuckDBPyConnection, ledger: Ledger, table: Table, owner: str
 ) -> str | None:
     """How many rows the file has too many, lacks, or has with other values, in which columns; None if all is well."""
-    source = "from expected." + table.name if table.name in _OF_JOURNAL else "from read_parquet($2)"
+    column, text = _owner(table)
+    source = "from expected." + table.name if table.name in _MADE else "from read_parquet($2)"
     same = " and ".join(f"held.{name} is not distinct from recorded.{name}" for name in table.key)
     others = [f"held.{name} is distinct from recorded.{name}" for name in table.names]
-    both = "held.run_id is not null and recorded.run_id is not null"
+    both = f"held.{column} is not null and recorded.{column} is not null"
     key = ", ".join(f"'{name} ' || coalesce(held.{name}, recorded.{name})" for name in table.key)
     more, missing, changed, example, *columns = connection.execute(
-        f"""with held as (from settlement.{table.name} where run_id = $1), recorded as ({source} where run_id = $1)
+        f"""with held as (from settlement.{table.name} where {text} = $1), recorded as ({source} where {text} = $1)
         select
             (select count(*) from held) - (select count(*) from recorded),
-            count(*) filter (held.run_id is null),
+            count(*) filter (held.{column} is null),
             count(*) filter ({both} and ({" or ".join(others)})),
             min(concat_ws(', ', {key})) filter ({" or ".join(others)}),
             {", ".join(f"count(*) filter ({both} and {other})" for other in others)}
         from held full join recorded on {same}""",  # noqa: S608 - the dictionary's own names
-        [run_id] if table.name in _OF_JOURNAL else [run_id, _file(ledger, run_id, table)],
+        [owner] if table.name in _MADE else [owner, _file(ledger, owner, table)],
     ).fetchall()[0]
     if not (more or missing or changed):
         return None
