@@ -95,7 +95,9 @@ def case_of(ledger: Ledger, month: date, wanted: str, run_id: str | None = None)
     act = _act(ledger, month, run_id)
     chosen = str(act.run_id)
     inputs = ledger.inputs(chosen)
-    asked = _institution(inputs.tables["institutions"], wanted, chosen)
+    earlier = [each for each in ledger.acts() if each.seq < act.seq]
+    institutions = _registry(ledger, chosen, inputs.tables["institutions"], earlier)
+    asked = _institution(institutions, wanted, chosen)
     settling = asked["settles_under"] or asked["institution_id"]
     tables = {
         name: ledger.scan(chosen, name).filter(pl.col("institution_id") == settling).collect()
@@ -105,15 +107,15 @@ def case_of(ledger: Ledger, month: date, wanted: str, run_id: str | None = None)
     return Case(
         ledger=ledger,
         asked=asked,
-        institution=_row(inputs.tables["institutions"], settling),
+        institution=_row(institutions, settling),
         run=run | {"status": ledger.statuses[chosen]},
         act=act,
-        earlier=[each for each in ledger.acts() if each.seq < act.seq],
+        earlier=earlier,
         inputs=inputs,
         all_groups=ledger.scan(chosen, "settlements").collect(),
         tables=tables,
         lines=explained_lines(ledger, chosen, settling).to_dicts(),
-        timelines=_timelines(inputs, settling),
+        timelines=_timelines(institutions, inputs, settling),
     )
 
 
@@ -132,6 +134,22 @@ def _act(ledger: Ledger, month: date, run_id: str | None) -> Act:
             f"run {run_id}", f"it is not of {month:%Y-%m}", "a run of the month", "see `settlement runs`"
         )
     return act
+
+
+def _registry(ledger: Ledger, run_id: str, listed: pl.DataFrame, earlier: Sequence[Act]) -> pl.DataFrame:
+    """The registry of the run, and whoever it pays or recovers from without listing them, as listed last before.
+
+    A balance or an adjustment reaches also an institution that has left since (rules 8.2).
+    """
+    paid = ledger.scan(run_id, "statements").select("institution_id").collect()
+    for act in reversed(earlier):
+        left = paid.join(listed, on="institution_id", how="anti")
+        if left.is_empty():
+            break
+        if act.made_run and act.kept_inputs:
+            before = ledger.inputs_of(act).tables["institutions"].join(left, on="institution_id", how="semi")
+            listed = pl.concat([listed, before.with_columns(settles_under=pl.lit(None, pl.String))])
+    return listed
 
 
 def _row(institutions: pl.DataFrame, institution_id: str) -> Row:
@@ -173,10 +191,8 @@ def _listed(institutions: pl.DataFrame) -> str:
     )
 
 
-def _timelines(inputs: Inputs, settling: str) -> timeline.Registry:
-    institutions = inputs.tables["institutions"].filter(
-        pl.coalesce("settles_under", "institution_id") == settling
-    )
+def _timelines(institutions: pl.DataFrame, inputs: Inputs, settling: str) -> timeline.Registry:
+    institutions = institutions.filter(pl.coalesce("settles_under", "institution_id") == settling)
     own = pl.col("institution_id").is_in(institutions["institution_id"].implode())
     agreements, events = (inputs.tables[name].filter(own) for name in ("agreements", "events"))
     return timeline.registry(institutions, agreements, events, inputs.policy)

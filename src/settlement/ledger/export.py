@@ -1,4 +1,4 @@
-"""The current runs and the cleared years as Parquet files, for readers that must not touch the ledger. Source: data 4."""
+"""Current runs and cleared years as Parquet files, for readers that must not touch the ledger. Source: data 4."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def export(ledger: Ledger, out: Path) -> list[Path]:
     Raises: Refusal, if `out` is not new or empty, cannot be written, or no month was settled.
     """
     current = query(ledger, "select run_id, month from current_runs order by month").rows()
-    cleared = query(ledger, f"select distinct year from {ANNUAL_STATEMENTS.name} order by all")["year"]
+    cleared = query(ledger, "select distinct year from annual_statements order by year")["year"]
     if not current:
         raise Refusal(str(ledger.folder), "no run", "a month that was settled", "`settlement run` first")
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):

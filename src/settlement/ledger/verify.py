@@ -238,7 +238,7 @@ class _Examination:
             )
 
     def _check_entries(self, folder: Path, known: set[PurePosixPath]) -> None:
-        """Names whatever lies in `runs/` or `clearings/` and is not of the journal; of a foreign folder, the folder alone."""
+        """Names whatever lies there and is not of the journal; of a foreign folder, the folder alone."""
         try:
             entries = sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else []
         except OSError as error:
