@@ -18,6 +18,7 @@ from settlement.policy import Overage, Policy, Tier
 from settlement.simulate import (
     Scenario,
     Simulation,
+    _stated,
     growth_change,
     other_readings,
     scale_change,
@@ -89,7 +90,7 @@ def assert_settled_as_by_run(path: Path, month: date, asked: list[Scenario]) -> 
     assert sorted(found) == list(range(len(asked)))
     names = set()
     for place, scenario in enumerate(asked):
-        alone, work = settled_alone(path, month, scenario.policy), found[place]
+        alone, work = settled_alone(path, month, scenario.policy), _stated(found[place])
         if isinstance(work, Refusal):
             assert str(work) == alone, scenario.name
             continue

@@ -16,7 +16,7 @@ from decimal import Decimal
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -27,7 +27,7 @@ from .pipeline import STEPS, Work
 from .policy import READING_VALUES, GrowthRow, Overage, Policy
 from .rules.profiles import Relevant
 from .runs import refusing_unfit
-from .terms import THRESHOLD_CLASSES
+from .terms import GROUP, THRESHOLD_CLASSES
 
 KEYS = ("zone", "point_class")
 _FIGURES = ("payable", "unpaid", "amount")
@@ -176,9 +176,10 @@ def _number(where: str, text: str, above: Decimal) -> Decimal:
 
 # ---------------------------------------------------------------- what scenarios have in common
 
-_NOT_ASKED = (pipeline.attribute, pipeline.find, pipeline.report_groups)  # what becomes of single lines
+# what becomes of single lines, and of amounts that groups have already
+_NOT_ASKED = (pipeline.attribute, pipeline.state, pipeline.find, pipeline.report_groups)
 _ASKED = [step for _, step in STEPS if step not in _NOT_ASKED]
-_GROUPING, _PAYING = _ASKED[: _ASKED.index(pipeline.cap)], _ASKED[_ASKED.index(pipeline.cap) :]
+_GROUPING, _PAYING = _ASKED[: _ASKED.index(pipeline.cap)], _ASKED[_ASKED.index(pipeline.cap) + 1 :]
 
 
 def _zones_of_rows(policy: Policy) -> tuple[str, ...]:
@@ -263,7 +264,7 @@ def worked(
     encoding: str | None = None,
     progress: Progress = lambda _: None,
 ) -> Iterator[tuple[int, Work | Refusal]]:
-    """Each policy's place, and its settlement up to statements, or why it cannot be settled; in any order."""
+    """Each policy's place, and its settlement up to amounts, or why it cannot be settled; in any order."""
     for alike in _alike(enumerate(policies), _as_read):
         try:
             batch = read_batch(path, month, alike[0][1], encoding=encoding, progress=progress)
@@ -282,32 +283,47 @@ def _worked_alike(
     batch: Batch, policies: list[Numbered], passes: list[_Pass], progress: Progress
 ) -> Iterator[tuple[int, Work | Refusal]]:
     """Policies that share their groups: the groups once, then thresholds and money for each."""
-    shared: Work | Refusal | None = None
+    shared: Shared | Refusal | None = None
     for place, policy in policies:
         progress(f"scenario {place}")
         work = _tried(batch, partial(pipeline.begun, batch, policy))
         if isinstance(work, Work):
-            first = replace(work, assumptions=[], tables={}, counts={})
-            shared = shared or _tried(batch, partial(_grouped, first, passes))
+            if shared is None:
+                shared = _tried(batch, partial(_grouped, work, passes))
             work = shared if isinstance(shared, Refusal) else _tried(batch, partial(_paid, shared, work))
         yield place, work
 
 
-def _tried(batch: Batch, settle: Callable[[], Work]) -> Work | Refusal:
+_Made = TypeVar("_Made")
+
+
+def _tried(batch: Batch, make: Callable[[], _Made]) -> _Made | Refusal:
     try:
         with refusing_unfit(batch):
-            return settle()
+            return make()
     except Refusal as refusal:
         return refusal
 
 
-def _grouped(work: Work, passes: list[_Pass]) -> Work:
+@dataclass
+class Shared:
+    """What policies of the same groups share.
+
+    `uncapped`: groups that have no threshold under any of them, as `cap` leaves them, once it is known which.
+    """
+
+    work: Work
+    uncapped: pl.DataFrame | None = None
+
+
+def _grouped(begun: Work, passes: list[_Pass]) -> Shared:
+    work = replace(begun, assumptions=[], tables={}, counts={})
     for step in _GROUPING:
         if step is pipeline.profile:
             _profile(work, passes)
         else:
             step(work)
-    return work
+    return Shared(work)
 
 
 def _profile(work: Work, passes: list[_Pass]) -> None:
@@ -321,17 +337,33 @@ def _profile(work: Work, passes: list[_Pass]) -> None:
     passes.append(_Pass(wanted, replace(work)))
 
 
-def _paid(shared: Work, begun: Work) -> Work:
+def _paid(shared: Shared, begun: Work) -> Work:
     work = replace(
-        shared,
+        shared.work,
         policy=begun.policy,
-        assumptions=[*begun.assumptions, *shared.assumptions],
-        tables=dict(shared.tables),
-        counts=dict(shared.counts),
+        assumptions=[*begun.assumptions, *shared.work.assumptions],
+        tables=dict(shared.work.tables),
+        counts=dict(shared.work.counts),
     )
+    _cap(work, shared)
     for step in _PAYING:
         step(work)
     return work
+
+
+def _cap(work: Work, shared: Shared) -> None:
+    """Thresholds of the groups that can have one.
+
+    Whether a group has one is decided by regime, class and the institution's own rows (rules 6.1, 6.7), in which these
+    policies agree; where a row is missing they refuse. So groups without a threshold are capped only once.
+    """
+    pipeline.cap(work)
+    if shared.uncapped is None:
+        shared.uncapped = work.groups.filter(pl.col("threshold").is_null())
+        shared.work.groups = shared.work.groups.join(shared.uncapped, on=GROUP, how="anti")
+    else:
+        work.groups = pl.concat([work.groups, shared.uncapped])
+    work.groups = work.groups.sort(GROUP)
 
 
 # ---------------------------------------------------------------- outcomes
@@ -449,13 +481,24 @@ def simulate(
     """Settle a month under the policy in force and under each scenario. Raises Refusal where the base is refused."""
     every = [Scenario("in force", base), *asked]
     policies = [each.policy for each in every]
-    found = {
-        place: _outcome(every[place], work)
-        for place, work in worked(path, month, policies, encoding=encoding, progress=progress)
-    }
+    found = {}
+    for place, work in worked(path, month, policies, encoding=encoding, progress=progress):
+        found[place] = _outcome(every[place], _stated(work) if place == 0 else work)
     if found[0].refusal:
         raise found[0].refusal
     return Simulation(month_of(month), found[0], tuple(found[place] for place in range(1, len(every))))
+
+
+def _stated(work: Work | Refusal) -> Work | Refusal:
+    """The statements of the policy in force, for what they refuse: it lies in the batch, not in the policy."""
+    if isinstance(work, Work):
+        return _tried(work.batch, partial(_with_statements, work))
+    return work
+
+
+def _with_statements(work: Work) -> Work:
+    pipeline.state(work)
+    return work
 
 
 _NO_FIGURES = pl.DataFrame(schema={**dict.fromkeys(KEYS, pl.String), **dict.fromkeys(_FIGURES, pl.Int64)})
