@@ -47,6 +47,8 @@ BELOW = {
     ("replay", "causes"),
     ("replay", "carried"),
     ("explain", "carried"),
+    ("simulate", "runs"),
+    ("forecast", "runs"),
 }
 LONGEST_P90 = 25
 Function = ast.FunctionDef | ast.AsyncFunctionDef

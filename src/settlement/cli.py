@@ -31,9 +31,11 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.console import Console, RenderableType
 
+    from .forecast import Forecast
     from .ledger import Ledger
     from .policy import Policy
     from .runs import Order, Report
+    from .simulate import Simulation
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,6 +75,7 @@ NoDueDate = Annotated[bool, typer.Option("--no-due-date", help="Leave the paymen
 ClosedMonth = Annotated[str, typer.Argument(metavar="MONTH", help="The month to close, YYYY-MM.")]
 Year = Annotated[int, typer.Option("--year", min=1900, max=2998, help="The calendar year, YYYY.")]
 _LEDGER = Path("ledger")
+_MOST_DETAILED = 20  # scenarios that are shown zone by zone
 _OPEN_LEDGER: list[Path] = []  # where a trace of our own fault goes
 
 
@@ -324,6 +327,84 @@ def check(
     with _progress() as progress:
         report = runs.check(order, progress)
     _report(report, as_json)
+
+
+@app.command()
+def simulate(
+    batch: BatchFolder,
+    month: Month,
+    policy: PolicyName = "tianjin",
+    growth: Annotated[
+        list[str] | None, typer.Option(help="Growth of the month's year, 0.03 = 3 %; repeatable.")
+    ] = None,
+    scale: Annotated[
+        list[str] | None,
+        typer.Option(help="zone=urban,class=service,factor=1.1: scaled thresholds; repeatable."),
+    ] = None,
+    other_policy: Annotated[
+        list[str] | None, typer.Option(help="Id or path of a policy to compare; repeatable.")
+    ] = None,
+    every_reading: Annotated[
+        bool, typer.Option("--every-reading", help="Each other value of each reading, alone.")
+    ] = False,
+    combine: Annotated[
+        bool, typer.Option("--combine", help="Every policy with every growth and every scale.")
+    ] = False,
+    reading: Readings = None,
+    encoding: Encoding = None,
+    as_json: AsJson = False,
+) -> None:
+    """What if: what other growth, thresholds, policies or readings would pay. No ledger is touched.
+
+    Example: settlement simulate batch/ --month 2026-03 --growth 0.03 --scale zone=urban,class=service,factor=1.1
+    """
+    from . import simulate as what_if
+    from .batch import month_of
+    from .policy import load_policy
+
+    base, *others = (
+        _with_readings(load_policy(name), reading or []) for name in (policy, *(other_policy or []))
+    )
+    asked = what_if.scenarios(
+        base, month_of(month), growth=growth or [], scale=scale or [], others=others, is_combined=combine
+    )
+    readings = what_if.other_readings(base) if every_reading else []
+    with _progress() as progress:
+        found = what_if.simulate(
+            batch, month, base, [*asked, *readings], encoding=encoding, progress=progress
+        )
+    if as_json:
+        print(json.dumps(found.as_json(), ensure_ascii=False))
+    else:
+        _show_simulation(found, len(asked))
+    raise typer.Exit(DONE_WITH_REJECTED_LINES if found.base.lines_rejected else DONE)
+
+
+@app.command()
+def forecast(
+    batch: BatchFolder,
+    month: Month,
+    as_of: Annotated[str, typer.Option("--as-of", help="Last day whose lines are looked at, YYYY-MM-DD.")],
+    policy: PolicyName = "tianjin",
+    reading: Readings = None,
+    encoding: Encoding = None,
+    as_json: AsJson = False,
+) -> None:
+    """Who will pass a threshold by the month's end, from the month so far: coaching reminders, T 3(4).
+
+    Example: settlement forecast batch/ --month 2026-03 --as-of 2026-03-15
+    """
+    from . import forecast as prospects
+    from .policy import load_policy
+
+    day = _day(as_of, "--as-of")
+    chosen = _with_readings(load_policy(policy), reading or [])
+    with _progress() as progress:
+        found = prospects.forecast(batch, month, day, chosen, encoding=encoding, progress=progress)
+    if as_json:
+        print(json.dumps(found.as_json(), ensure_ascii=False))
+    else:
+        _show_forecast(found)
 
 
 @app.command()
@@ -652,15 +733,13 @@ def _with_readings(policy: Policy, readings: list[str]) -> Policy:
     return policy.with_readings({key.strip(): value.strip() for key, _, value in pairs}) if pairs else policy
 
 
-def _day(text: str) -> date:
+def _day(text: str, option: str = "--submitted-on") -> date:
     try:
         if len(text) != len("2026-04-03"):
             raise ValueError(text)
         return date.fromisoformat(text)
     except ValueError:
-        raise Refusal(
-            "--submitted-on", repr(text), "a day written YYYY-MM-DD", "for example 2026-04-03"
-        ) from None
+        raise Refusal(option, repr(text), "a day written YYYY-MM-DD", "for example 2026-04-03") from None
 
 
 def _opened(ledger: Path) -> Path:
@@ -730,6 +809,44 @@ def _print_parts(parts: Iterable[RenderableType]) -> None:
     for part in parts:
         console.print(part)
         console.print()
+
+
+def _show_simulation(found: Simulation, asked: int) -> None:
+    """The policy in force, what each scenario changes by zone and class, what each reading changes by zone."""
+    _print_heading(found.base.scenario.policy, f"{found.first_day:%Y-%m} · what if, nothing is posted")
+    print("\nin force")
+    _print_frame(found.in_force())
+    for title, outcomes, by in (
+        ("scenarios", found.outcomes[:asked], ("zone", "point_class")),
+        ("readings", found.outcomes[asked:], ("zone",)),
+    ):
+        if outcomes:
+            print(f"\n{title}, changes against what is in force")
+            _print_frame(found.changes(outcomes, by if len(outcomes) <= _MOST_DETAILED else ()))
+        for outcome in outcomes:
+            if outcome.refusal:
+                print(f"\n{outcome.scenario.name}: refused\n{outcome.refusal}")
+            elif outcome.scenario.note:
+                print(f"{outcome.scenario.name}: {outcome.scenario.note}")
+
+
+def _show_forecast(found: Forecast) -> None:
+    from .forecast import STATUSES
+
+    _print_heading(found.policy, f"{found.as_of:%Y-%m} as of {found.as_of} · forecast, nothing is posted")
+    print(f"{found.lines_used:,} line(s) settled up to that day, of {found.lines_in:,} in the batch\n")
+    _print_frame(found.reminders().drop("regime", "days_seen"))
+    counts = found.as_json()["counts"]
+    for status, meaning in STATUSES.items():
+        print(f"{counts[status]:>6,}  {status}: {meaning}")
+    for assumption in found.assumptions:
+        print(f"assumed 假定: {assumption}")
+
+
+def _print_heading(policy: Policy, title: str) -> None:
+    print(f"{title} · {policy.title} ({policy.id})")
+    if policy.is_draft:
+        print("DRAFT 征求意见稿: the policy is not in force; these figures are a trial")
 
 
 def _print_frame(frame: pl.DataFrame) -> None:

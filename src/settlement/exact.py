@@ -8,9 +8,10 @@ formed in 128 bits; what does not fit raises instead of wrapping.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from fractions import Fraction
+from math import isqrt
 
 import polars as pl
 
@@ -138,6 +139,51 @@ def hundredths(units: Fraction) -> int:
     (100, 0, -200)
     """
     return half_up_whole(units / HUNDREDTH) * HUNDREDTH
+
+
+def scaled(base: Decimal, factor: Decimal) -> Decimal:
+    """base × factor, half-up to 0.01: a threshold of a what-if.
+
+    >>> scaled(Decimal("25789.12"), Decimal("1.1")), scaled(Decimal("0.05"), Decimal("0.5"))
+    (Decimal('28368.03'), Decimal('0.03'))
+    """
+    return Decimal(half_up_whole(Fraction(base) * Fraction(factor) * 100)).scaleb(-2)
+
+
+def expected_sum(parts: Iterable[tuple[int, int, int]]) -> int:
+    """Σ days × points ÷ days seen, half-up once: what days to come bring if they are like those seen.
+
+    >>> expected_sum([(2, 100, 3), (1, 50, 4)])  # 66.67 + 12.5
+    79
+    """
+    return half_up_whole(sum((Fraction(days * points, seen) for days, points, seen in parts), Fraction(0)))
+
+
+def spread(samples: Iterable[Sequence[int]]) -> Fraction | None:
+    """Squared deviations of values from the mean of their own sample, ÷ (values − samples − 2).
+
+    The 2 widens the spread of few values, as Student's distribution has it. None with too few of them.
+
+    >>> spread([[1, 3, 1, 3], [5, 7]]), spread([[1, 2, 3]])
+    (Fraction(3, 1), None)
+    """
+    known = [values for values in samples if values]
+    freedom = sum(map(len, known)) - len(known) - 2
+    squares = (
+        sum(value * value for value in values) - Fraction(sum(values) ** 2, len(values)) for values in known
+    )
+    return sum(squares, Fraction(0)) / freedom if freedom > 0 else None
+
+
+def deviations(times: int, square: Fraction, weight: Fraction) -> int:
+    """times × √(square × weight), rounded up to a whole number.
+
+    >>> deviations(2, Fraction(9), Fraction(4)), deviations(2, Fraction(1, 2), Fraction(1))
+    (12, 2)
+    """
+    wanted = times**2 * square * weight
+    root = isqrt(wanted.numerator // wanted.denominator)
+    return root if root * root >= wanted else root + 1
 
 
 def part_of_month(threshold: pl.Expr, days: pl.Expr, days_of_month: int) -> pl.Expr:

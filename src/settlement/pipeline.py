@@ -91,6 +91,7 @@ class Work:
     policy: Policy
     carried: Carried
     registry: timeline.Registry | None = None
+    days_in_force: pl.DataFrame = field(default_factory=pl.DataFrame)  # settling institution × regime
     written_profiles: Profiles | None = None
     profiles: pl.DataFrame = field(default_factory=pl.DataFrame)  # what lines of one fate have in common
     groups: pl.DataFrame = field(default_factory=pl.DataFrame)  # settling institution × regime × class
@@ -124,9 +125,7 @@ def settle(
 
     Raises Refusal where the rules refuse (no threshold row, no zone, month outside the policy …).
     """
-    _refuse_outside_policy(batch, policy)
-    assumptions = [_assumption(each.key, each.note) for each in policy.assumptions]
-    work = Work(batch, policy, carried or Carried(), assumptions=assumptions)
+    work = begun(batch, policy, carried)
     for sentence, step in STEPS:
         progress(sentence)
         step(work)
@@ -139,6 +138,13 @@ def settle(
         overage.let_through(work.groups, policy.overage),
         work.staging,
     )
+
+
+def begun(batch: Batch, policy: Policy, carried: Carried | None = None) -> Work:
+    """A settlement before its first step. Raises Refusal where the policy does not span the month (rules 12)."""
+    _refuse_outside_policy(batch, policy)
+    assumptions = [_assumption(each.key, each.note) for each in policy.assumptions]
+    return Work(batch, policy, carried or Carried(), assumptions=assumptions)
 
 
 def _refuse_outside_policy(batch: Batch, policy: Policy) -> None:
@@ -170,6 +176,8 @@ def time(work: Work) -> None:
     work.registry = timeline.registry(
         tables["institutions"], tables["agreements"], tables["events"], work.policy
     )
+    month = timeline.Span(work.batch.first_day, work.batch.last_day)
+    work.days_in_force = work.registry.days_in_force(month).rename({"institution_id": "settling_id"})
     years = work.registry.agreement_years()
     is_year = pl.col("is_coaching_year")
     clause = pl.when(is_year).then(pl.lit(_clause_of(work.policy.coaching))).otherwise(pl.lit("D 13, D 41"))
@@ -178,7 +186,7 @@ def time(work: Work) -> None:
 
 def profile(work: Work) -> None:
     """Good lines → profiles: the one pass over all lines that totals need (rules 7)."""
-    work.written_profiles = coding = Profiles(_relevant(work))
+    work.written_profiles = coding = Profiles(relevant(work))
     parts, repeated = work.batch.lines.reduced(lambda lines: _summed(coding.keyed(lines), coding.keys))
     work.profiles = coding.spelled(_added([*parts, repeated.with_columns(-pl.col(_COUNTED))], coding.keys))
     _refuse_unconverted(work)
@@ -238,10 +246,8 @@ def total(work: Work) -> None:
 
 def cap(work: Work) -> None:
     """Groups → threshold in force and what is paid of each (rules 6, 7)."""
-    month = timeline.Span(work.batch.first_day, work.batch.last_day)
-    days_in_force = work.timelines.days_in_force(month).rename({"institution_id": "settling_id"})
     with_thresholds, ungrown = thresholds.with_thresholds(
-        work.groups, work.policy, work.batch.first_day, _relief(work), days_in_force
+        work.groups, work.policy, work.batch.first_day, _relief(work), work.days_in_force
     )
     work.assumptions += [f"growth of {year}: no rate in the policy, 0 assumed" for year in ungrown]
     work.groups = overage.capped(with_thresholds, work.policy.overage)
@@ -455,7 +461,7 @@ def _is_suspended() -> pl.Expr:
     return pl.col("reason") == UnpaidReason.SUSPENDED.value
 
 
-def _relevant(work: Work) -> Relevant:
+def relevant(work: Work) -> Relevant:
     """Codes that agreements, policy and events name, and the institutions' days that matter (rules 4)."""
     agreements, coaching = work.batch.tables["agreements"], work.policy.coaching
     insurances = {*_named(agreements, "insurance_types"), *(coaching.insurance_types if coaching else ())}

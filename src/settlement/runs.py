@@ -151,20 +151,28 @@ def settled(order: Order, standing: Standing, progress: Progress) -> Report:
     carried = _carried(order, standing)
     batch = read_batch(order.batch, order.month, order.policy, encoding=order.encoding, progress=progress)
     try:
-        settlement = settle(batch, order.policy, progress, carried)
-        progress("proofs")
-        proven = proofs(batch, settlement, standing.taken)
-    except pl.exceptions.PolarsError as error:
-        batch.refuse_damaged_files()
-        if exact.is_too_large(error):
-            raise exact.too_large("batch, sums") from error
-        raise
+        with refusing_unfit(batch):
+            settlement = settle(batch, order.policy, progress, carried)
+            progress("proofs")
+            proven = proofs(batch, settlement, standing.taken)
     finally:
         batch.close()
     if order.is_strict and settlement.counts["lines_rejected"]:
         raise _strict_refusal(settlement)
     seconds = Decimal(time.monotonic_ns() - started).scaleb(-9).quantize(Decimal("0.001"))
     return Report(batch, order.policy, settlement, proven, sha256_of(settlement.tables), seconds)
+
+
+@contextmanager
+def refusing_unfit(batch: Batch) -> Iterator[None]:
+    """Raises Refusal where polars gives up over a damaged file, or a sum that does not fit 64 bits."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        batch.refuse_damaged_files()
+        if exact.is_too_large(error):
+            raise exact.too_large("batch, sums") from error
+        raise
 
 
 def sha256_of(tables: Tables) -> str:

@@ -116,9 +116,10 @@ def read_batch(
     policy: Policy,
     *,
     encoding: str | None = None,
+    until: date | None = None,
     progress: Progress = lambda _: None,
 ) -> Batch:
-    """Read the batch in folder `path` for `month` ("2026-03").
+    """Read the batch in folder `path` for `month` ("2026-03"), or the month only `until` a day of it.
 
     Bad claim lines become rows with a fault. Raises Refusal for what cannot be read and Refusals for bad rows
     of the small tables, all of them named. Source: data 1 and 2.
@@ -135,7 +136,7 @@ def read_batch(
         names = {table: small_path.name for table, small_path in small_paths.items()}
         typed = tables.typed_tables(texts, names, policy)
         files = [*claims, *small_paths.values()]
-        reader = _Reader(folder, _context(first_day, policy, typed), encoding, progress)
+        reader = _Reader(folder, _context(first_day, policy, typed, until), encoding, progress)
         return reader.batch(claims, typed, frozenset(small_paths), small_files, files)
 
 
@@ -178,9 +179,11 @@ def batch_files(path: Path) -> dict[str, Path]:
     return {file.relative_to(path).as_posix(): file for file in found}
 
 
-def _context(first_day: date, policy: Policy, small: Mapping[str, pl.DataFrame]) -> Context:
+def _context(
+    first_day: date, policy: Policy, small: Mapping[str, pl.DataFrame], until: date | None = None
+) -> Context:
     registered = frozenset(small["institutions"]["institution_id"])
-    return Context(first_day, last_day_of(first_day), policy, registered)
+    return Context(first_day, until or last_day_of(first_day), policy, registered)
 
 
 def month_of(month: str | date) -> date:
