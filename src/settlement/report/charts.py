@@ -1,0 +1,169 @@
+"""Charts as inline SVG, each with a title and a description in words.
+
+Drawn by Vega-Lite. Decimals go in as text and become coordinates inside the drawing library; every figure that
+can be read in a chart is the exact text that came in. Each chart is as wide as a telephone: a page sets several
+side by side. Colours differ in lightness too, for print and for colour-blind readers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import altair as alt
+import vl_convert
+from markupsafe import Markup
+
+from .facts import BANDS, Course, ZoneUse
+from .texts import Words
+
+WIDTH = 328  # CSS pixels: a telephone of 360 less the page's margins
+_BAR = 26
+_FONT = "system-ui, sans-serif"
+_WITHIN, _ABOVE, _INK, _RULE = "#9ecae1", "#a63603", "#222222", "#000000"
+_BAND_COLOURS = ("#deebf7", "#9ecae1", "#4292c6", _ABOVE)
+_ON_BAND = (_INK, _INK, "#ffffff", "#ffffff")
+_OPENING = re.compile(r'^<svg [^>]*viewBox="([0-9. -]+)"[^>]*>')
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A drawing and the sentence under it."""
+
+    svg: Markup
+    caption: str = ""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a ranking: its label, its length, and the figure as it is shown."""
+
+    label: str
+    length: Decimal
+    shown: str
+
+
+def use_by_zone(uses: Sequence[ZoneUse], title: str, words: Words, key: str) -> Chart:
+    """Groups of one point class: a bar a zone, its parts the groups by use of their threshold."""
+    rows = [
+        {"zone": str(words.code(use.zone)), "band": words.text(band), "order": place, "groups": str(count),
+         "shown": str(count) if count else "", "ink": _ON_BAND[place]}
+        for use in uses
+        for place, (band, count) in enumerate(zip(BANDS, use.bands, strict=True))
+    ]  # fmt: skip
+    bands = [words.text(band) for band in BANDS]
+    base = _chart(rows, "groups").encode(
+        x=alt.X(
+            "groups:Q", stack="zero", title=words.text("groups"), axis=alt.Axis(tickMinStep=1, format="d")
+        ),
+        y=alt.Y("zone:N", sort=[str(words.code(use.zone)) for use in uses], title=None),
+        order=alt.Order("order:O"),
+    )
+    bars = base.mark_bar(stroke="#555555", strokeWidth=1).encode(
+        color=alt.Color(
+            "band:N",
+            scale=alt.Scale(domain=bands, range=list(_BAND_COLOURS)),
+            legend=alt.Legend(orient="top", title=None, columns=2, symbolType="square", symbolStrokeWidth=1),
+        )
+    )
+    counts = base.mark_text(align="right", dx=-4, fontWeight="bold").encode(
+        text="shown:N", color=alt.Color("ink:N", scale=None)
+    )
+    told = [
+        words.text("use_desc", zone=words.code(use.zone).main, groups=use.groups, over=use.over, use=use.use)
+        for use in uses
+    ]
+    return Chart(_drawn((bars + counts).properties(height=alt.Step(_BAR)), key, title, "; ".join(told)))
+
+
+def ranking(bars: Sequence[Bar], title: str, key: str) -> Chart:
+    """Horizontal bars, each under its label, the figure at the right."""
+    rows = [
+        {"place": place, "label": bar.label, "length": str(bar.length), "shown": bar.shown}
+        for place, bar in enumerate(bars)
+    ]
+    base = _chart(rows, "length").encode(y=alt.Y("place:O", axis=None))
+    drawn = base.mark_bar(color=_ABOVE, yOffset=8, height=12).encode(x=alt.X("length:Q", axis=None))
+    labels = base.mark_text(align="left", yOffset=-8, limit=WIDTH * 2 // 3, color=_INK).encode(
+        x=alt.value(0), text="label:N"
+    )
+    figures = base.mark_text(align="right", yOffset=-8, color=_INK).encode(
+        x=alt.value("width"), text="shown:N"
+    )
+    described = "; ".join(f"{bar.label}: {bar.shown}" for bar in bars)
+    return Chart(_drawn((drawn + labels + figures).properties(height=alt.Step(38)), key, title, described))
+
+
+def daily_course(course: Course, title: str, caption: str, words: Words, key: str) -> Chart:
+    """Running total by day: what is within the threshold and what is above it, the threshold, the crossing."""
+    parts = [words.text("within"), words.text("above")]
+    rows = [
+        {"day": day.day.isoformat(), "part": part, "order": order, "points": str(points)}
+        for day in course.days
+        for order, (part, points) in enumerate(zip(parts, (day.within, day.above), strict=True))
+    ]
+    days = alt.X("day:O", title=words.text("day"), axis=_day_axis(course))
+    bars = _chart(rows, "points").mark_bar().encode(
+        x=days,
+        y=alt.Y("points:Q", stack="zero", title=words.text("running_points"), axis=alt.Axis(tickCount=5)),
+        order=alt.Order("order:O"),
+        color=alt.Color(
+            "part:N",
+            scale=alt.Scale(domain=parts, range=[_WITHIN, _ABOVE]),
+            legend=alt.Legend(orient="top", title=None),
+        ),
+    )  # fmt: skip
+    threshold = _chart([{"threshold": str(course.group["threshold_points"])}], "threshold")
+    line = threshold.mark_rule(color=_RULE, strokeDash=[6, 3], strokeWidth=2).encode(y="threshold:Q")
+    layers = [bars, line, *_crossing(course, days)]
+    return Chart(_drawn(alt.layer(*layers).properties(height=180), key, title, caption), caption)
+
+
+def _day_axis(course: Course) -> alt.Axis:
+    """Every fifth day, named by its number: labels of all of them would not fit."""
+    named = [day.day.isoformat() for day in course.days if day.day.day in (1, 5, 10, 15, 20, 25, 30)]
+    return alt.Axis(values=named, labelExpr="substring(datum.value, 8)", labelAngle=0)
+
+
+def _crossing(course: Course, days: alt.X) -> list[alt.Chart]:
+    if course.crossed is None:
+        return []
+    row = {
+        "day": course.crossed.day.isoformat(),
+        "running": str(course.crossed.running),
+        "shown": f"▼ {course.crossed.day:%m-%d}",
+    }
+    # The mark keeps inside the drawing at either end of the month.
+    align = "left" if course.crossed.day.day < 24 else "right"
+    mark = _chart([row], "running").mark_text(align=align, dx=-5 if align == "left" else 5, dy=-8)
+    return [mark.encode(x=days, y="running:Q", text="shown:N")]
+
+
+def _chart(rows: list[dict[str, Any]], measure: str) -> alt.Chart:
+    """A chart over rows whose measure is written as text, so that no figure is rounded on its way."""
+    data = alt.Data(values=rows, format=alt.DataFormat(parse={measure: "number"}))
+    return alt.Chart(data, width=WIDTH)
+
+
+def _drawn(chart: alt.LayerChart, key: str, title: str, description: str) -> Markup:
+    """The SVG with title and description, without the namespaces that a page does not need."""
+    styled = (
+        chart.properties(autosize=alt.AutoSizeParams(type="fit-x", contains="padding"))
+        .configure(aria=False, background="transparent", font=_FONT, padding=2)
+        .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", gridColor="#dddddd")
+        .configure_axisY(labelLimit=110)
+        .configure_legend(labelFontSize=12, labelLimit=160)
+        .configure_text(fontSize=12)
+        .configure_view(stroke=None)
+    )
+    svg = vl_convert.vegalite_to_svg(styled.to_dict())
+    opening = _OPENING.match(svg)
+    assert opening is not None, svg[:200]  # noqa: S101 - the library's own output
+    head = Markup(
+        '<svg class="chart" role="img" viewBox="{box}" aria-labelledby="{key}-title {key}-desc">'
+        '<title id="{key}-title">{title}</title><desc id="{key}-desc">{description}</desc>'
+    ).format(box=opening[1], key=key, title=title, description=description)
+    return head + Markup(svg[opening.end() :])  # noqa: S704 - escaped by the library that drew it
