@@ -23,17 +23,19 @@ from .texts import Words
 WIDTH = 328  # CSS pixels: a telephone of 360 less the page's margins
 _BAR = 26
 _FONT = "system-ui, sans-serif"
-_WITHIN, _ABOVE, _INK, _RULE = "#9ecae1", "#a63603", "#222222", "#000000"
-_BAND_COLOURS = ("#deebf7", "#9ecae1", "#4292c6", _ABOVE)
-_ON_BAND = (_INK, _INK, "#ffffff", "#ffffff")
+_INK, _WITHIN, _ABOVE = "#1a1a1a", "#9ecae1", "#a63603"
+_ON_BAND = (_INK, _INK, "#ffffff", "#ffffff")  # of a count on its band
+BAND_COLOURS = dict(zip(BANDS, ("#deebf7", "#9ecae1", "#2171b5", _ABOVE), strict=True))
+PART_COLOURS = {"within": _WITHIN, "above": _ABOVE}
 _OPENING = re.compile(r'^<svg [^>]*viewBox="([0-9. -]+)"[^>]*>')
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawing and the sentence under it."""
+    """A drawing, the title over it and the sentence under it, as the page shows them."""
 
     svg: Markup
+    title: str = ""
     caption: str = ""
 
 
@@ -63,11 +65,7 @@ def use_by_zone(uses: Sequence[ZoneUse], title: str, words: Words, key: str) -> 
         order=alt.Order("order:O"),
     )
     bars = base.mark_bar(stroke="#555555", strokeWidth=1).encode(
-        color=alt.Color(
-            "band:N",
-            scale=alt.Scale(domain=bands, range=list(_BAND_COLOURS)),
-            legend=alt.Legend(orient="top", title=None, columns=2, symbolType="square", symbolStrokeWidth=1),
-        )
+        color=_coloured("band:N", bands, list(BAND_COLOURS.values()))
     )
     counts = base.mark_text(align="right", dx=-4, fontWeight="bold").encode(
         text="shown:N", color=alt.Color("ink:N", scale=None)
@@ -76,7 +74,9 @@ def use_by_zone(uses: Sequence[ZoneUse], title: str, words: Words, key: str) -> 
         words.text("use_desc", zone=words.code(use.zone).main, groups=use.groups, over=use.over, use=use.use)
         for use in uses
     ]
-    return Chart(_drawn((bars + counts).properties(height=alt.Step(_BAR)), key, title, "; ".join(told)))
+    return Chart(
+        _drawn(alt.layer(bars, counts).properties(height=alt.Step(_BAR)), key, title, "; ".join(told)), title
+    )
 
 
 def ranking(bars: Sequence[Bar], title: str, key: str) -> Chart:
@@ -94,7 +94,9 @@ def ranking(bars: Sequence[Bar], title: str, key: str) -> Chart:
         x=alt.value("width"), text="shown:N"
     )
     described = "; ".join(f"{bar.label}: {bar.shown}" for bar in bars)
-    return Chart(_drawn((drawn + labels + figures).properties(height=alt.Step(38)), key, title, described))
+    return Chart(
+        _drawn(alt.layer(drawn, labels, figures).properties(height=alt.Step(38)), key, title, described)
+    )
 
 
 def daily_course(course: Course, title: str, caption: str, words: Words, key: str) -> Chart:
@@ -106,20 +108,20 @@ def daily_course(course: Course, title: str, caption: str, words: Words, key: st
         for order, (part, points) in enumerate(zip(parts, (day.within, day.above), strict=True))
     ]
     days = alt.X("day:O", title=words.text("day"), axis=_day_axis(course))
-    bars = _chart(rows, "points").mark_bar().encode(
-        x=days,
-        y=alt.Y("points:Q", stack="zero", title=words.text("running_points"), axis=alt.Axis(tickCount=5)),
-        order=alt.Order("order:O"),
-        color=alt.Color(
-            "part:N",
-            scale=alt.Scale(domain=parts, range=[_WITHIN, _ABOVE]),
-            legend=alt.Legend(orient="top", title=None),
-        ),
-    )  # fmt: skip
+    bars = (
+        _chart(rows, "points")
+        .mark_bar()
+        .encode(
+            x=days,
+            y=alt.Y("points:Q", stack="zero", title=None, axis=alt.Axis(tickCount=5, minExtent=58)),
+            order=alt.Order("order:O"),
+            color=_coloured("part:N", parts, list(PART_COLOURS.values())),
+        )
+    )
     threshold = _chart([{"threshold": str(course.group["threshold_points"])}], "threshold")
-    line = threshold.mark_rule(color=_RULE, strokeDash=[6, 3], strokeWidth=2).encode(y="threshold:Q")
+    line = threshold.mark_rule(color=_INK, strokeDash=[6, 3], strokeWidth=2).encode(y="threshold:Q")
     layers = [bars, line, *_crossing(course, days)]
-    return Chart(_drawn(alt.layer(*layers).properties(height=180), key, title, caption), caption)
+    return Chart(_drawn(alt.layer(*layers).properties(height=180), key, title, caption), title, caption)
 
 
 def _day_axis(course: Course) -> alt.Axis:
@@ -129,17 +131,18 @@ def _day_axis(course: Course) -> alt.Axis:
 
 
 def _crossing(course: Course, days: alt.X) -> list[alt.Chart]:
+    """The day of crossing, named above the drawing, where no bar can hide it."""
     if course.crossed is None:
         return []
-    row = {
-        "day": course.crossed.day.isoformat(),
-        "running": str(course.crossed.running),
-        "shown": f"▼ {course.crossed.day:%m-%d}",
-    }
-    # The mark keeps inside the drawing at either end of the month.
-    align = "left" if course.crossed.day.day < 24 else "right"
-    mark = _chart([row], "running").mark_text(align=align, dx=-5 if align == "left" else 5, dy=-8)
-    return [mark.encode(x=days, y="running:Q", text="shown:N")]
+    row = {"day": course.crossed.day.isoformat(), "shown": f"▼ {course.crossed.day:%m-%d}"}
+    crossed = alt.Chart(alt.Data(values=[row]), width=WIDTH).encode(x=days)
+    line = crossed.mark_rule(color=_INK, strokeDash=[1, 3], strokeWidth=1)
+    return [line, crossed.mark_text(color=_INK, fontWeight="bold").encode(y=alt.value(-8), text="shown:N")]
+
+
+def _coloured(field: str, parts: list[str], colours: list[str]) -> alt.Color:
+    """Colours without a legend: the page has one for all its charts, in text that wraps."""
+    return alt.Color(field, scale=alt.Scale(domain=parts, range=colours), legend=None)
 
 
 def _chart(rows: list[dict[str, Any]], measure: str) -> alt.Chart:
@@ -148,14 +151,13 @@ def _chart(rows: list[dict[str, Any]], measure: str) -> alt.Chart:
     return alt.Chart(data, width=WIDTH)
 
 
-def _drawn(chart: alt.LayerChart, key: str, title: str, description: str) -> Markup:
+def _drawn(chart: alt.LayerChart | alt.FacetChart, key: str, title: str, description: str) -> Markup:
     """The SVG with title and description, without the namespaces that a page does not need."""
     styled = (
         chart.properties(autosize=alt.AutoSizeParams(type="fit-x", contains="padding"))
         .configure(aria=False, background="transparent", font=_FONT, padding=2)
         .configure_axis(labelFontSize=12, titleFontSize=12, titleFontWeight="normal", gridColor="#dddddd")
         .configure_axisY(labelLimit=110)
-        .configure_legend(labelFontSize=12, labelLimit=160)
         .configure_text(fontSize=12)
         .configure_view(stroke=None)
     )

@@ -21,6 +21,7 @@ from ..errors import Refusal
 from ..ledger import Act, Ledger
 
 MOST_COURSES = 6  # institutions whose daily course is drawn
+NO_POINTS = Decimal("0.0000")
 BANDS = ("under_half", "under_four_fifths", "up_to_threshold", "above_threshold")
 Row = dict[str, Any]
 
@@ -221,19 +222,19 @@ def course_of(group: Row, daily: list[Row], month: date) -> Course:
     points = {row["day"]: row["eligible_points"] for row in daily}
     first, last = min(month, *points), max(last_day_of(month), *points)
     days = [first + timedelta(days=place) for place in range((last - first).days + 1)]
-    running = list(accumulate(points.get(day, Decimal(0)) for day in days))
+    running = list(accumulate(points.get(day, NO_POINTS) for day in days))
     course = tuple(_day(*each, group["threshold_points"]) for each in zip(days, running, strict=True))
     place = next((place for place, day in enumerate(course) if day.above > 0), None)
     return Course(
         group,
         course,
         course[place] if place is not None else None,
-        course[place - 1].running if place else Decimal("0.0000"),
+        course[place - 1].running if place else NO_POINTS,
     )
 
 
 def _day(day: date, running: Decimal, threshold: Decimal) -> Day:
-    return Day(day, running, min(running, threshold), max(running - threshold, Decimal(0)))
+    return Day(day, running, min(running, threshold), max(running - threshold, NO_POINTS))
 
 
 # ---------------------------------------------------------------- lines

@@ -167,9 +167,9 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "value": ("Value", "取值"),
     "identity": ("Where these figures come from", "数据来源"),
     "identity_note": (
-        "Anyone can check this page against the ledger: `settlement runs` shows the same results hash and head of "
-        "the journal.",
-        "可用 `settlement runs` 核对结果摘要与日志末行哈希，以验证本页与账本一致。",
+        "Anyone can check this page against the ledger: the command settlement runs shows the same results hash "
+        "and head of the journal.",
+        "可用命令 settlement runs 核对结果摘要与日志末行哈希，以验证本页与账本一致。",
     ),
     "status": ("Status", "状态"),
     "policy": ("Policy", "政策"),
@@ -243,6 +243,10 @@ class Words:
 
     def meaning(self, code: Code) -> Term:
         return self._term(code.sentence, code.chinese)
+
+    def short(self, code: Code) -> str:
+        """A code where there is no room for its sentence."""
+        return self._term(code.value.replace("_", " "), code.chinese).main
 
     def _term(self, english: str, chinese: str) -> Term:
         if self.language == "zh" and chinese:

@@ -20,7 +20,7 @@ from xlsxwriter.worksheet import Worksheet
 from ..ledger import Ledger
 from ..terms import RESULT_TABLES, STATEMENTS, Column, Kind, Table
 from .facts import Facts
-from .page import shown
+from .sections import shown
 from .texts import Words
 
 SHEET_ROWS = 1_048_576  # Excel's own limit
