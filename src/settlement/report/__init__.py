@@ -47,7 +47,7 @@ def write_report(
 
     page, workbook = (out / f"settlement-{month:%Y-%m}.{ending}" for ending in ("html", "xlsx"))
     progress("drawing the page")
-    html = page_of(facts, words, workbook.name, str(batch) if batch else None)
+    html = page_of(facts, words, workbook.name, batch.resolve().name if batch else None)
     with _refusing_what_cannot_be_written(out):
         out.mkdir(parents=True, exist_ok=True)
         _put(page, lambda path: path.write_text(html, encoding="utf-8"))

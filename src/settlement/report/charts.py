@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 import vl_convert
@@ -134,10 +134,15 @@ def _crossing(course: Course, days: alt.X) -> list[alt.Chart]:
     """The day of crossing, named above the drawing, where no bar can hide it."""
     if course.crossed is None:
         return []
+    place, last = course.days.index(course.crossed), len(course.days) - 1
+    side: Literal["left", "right", "center"] = (
+        "left" if place < 3 else "right" if place > last - 3 else "center"
+    )
     row = {"day": course.crossed.day.isoformat(), "shown": f"▼ {course.crossed.day:%m-%d}"}
     crossed = alt.Chart(alt.Data(values=[row]), width=WIDTH).encode(x=days)
     line = crossed.mark_rule(color=_INK, strokeDash=[1, 3], strokeWidth=1)
-    return [line, crossed.mark_text(color=_INK, fontWeight="bold").encode(y=alt.value(-8), text="shown:N")]
+    named = crossed.mark_text(color=_INK, fontWeight="bold", align=side)
+    return [line, named.encode(y=alt.value(-8), text="shown:N")]
 
 
 def _coloured(field: str, parts: list[str], colours: list[str]) -> alt.Color:

@@ -36,6 +36,7 @@ def page_of(facts: Facts, words: Words, workbook: str, batch: str | None) -> str
         tiles=list(parts.tiles()),
         sections=list(parts.sections()),
         names_from=words.text("names_from", batch=batch) if batch else "",
+        gap="" if words.language == "zh" else " ",
         generator=f"settlement {__version__}",
     )
 
