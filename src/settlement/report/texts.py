@@ -79,9 +79,9 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "groups": ("Groups", "组数"),
     "over": ("Over", "超出组数"),
     "threshold_points": ("Threshold", "阈值"),
-    "under_half": ("under 50 %", "50% 以下"),
-    "under_four_fifths": ("50 to under 80 %", "50%～80%"),
-    "up_to_threshold": ("80 % to the threshold", "80%～阈值"),
+    "under_half": ("under 50 %", "不足 50%"),
+    "under_four_fifths": ("50 to under 80 %", "50% 至不足 80%"),
+    "up_to_threshold": ("80 % to the threshold", "80% 至阈值"),
     "above_threshold": ("over the threshold", "超出阈值"),
     "use_desc": (
         "{zone}: {groups} groups, {over} over the threshold, use {use} %",

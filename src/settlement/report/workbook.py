@@ -184,9 +184,14 @@ def _writer(kind: Kind, styles: _Styles) -> Callable[[Worksheet, int, int, Any],
 
 
 def _write_text(sheet: Worksheet, row: int, place: int, text: str, styles: _Styles) -> None:
-    """A text cell, whatever it begins with; a text longer than a cell is cut and ends in …"""
-    cut = text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
-    sheet.write_string(row, place, cut, styles.quoted if cut.startswith(_FORMULA_SIGNS) else styles.text)
+    """A text cell, whatever the text begins with."""
+    style = styles.quoted if text.startswith(_FORMULA_SIGNS) else styles.text
+    sheet.write_string(row, place, cell_text(text), style)
+
+
+def cell_text(text: str) -> str:
+    """The text as far as a cell can hold it; what is cut ends in …"""
+    return text if len(text) <= LONGEST_TEXT else text[: LONGEST_TEXT - 1] + "…"
 
 
 # ---------------------------------------------------------------- the first sheet
