@@ -485,9 +485,6 @@ def report(
     out: Annotated[Path, typer.Option(help="Folder to write into: new, empty, or of earlier reports.")],
     ledger: LedgerFolder = _LEDGER,
     lang: Annotated[str | None, typer.Option(help="en or zh; default: the locale's language.")] = None,
-    batch: Annotated[
-        Path | None, typer.Option(help="A batch whose registry gives the institutions' names.")
-    ] = None,
 ) -> None:
     """Write a month as one HTML page with charts, and as an Excel workbook of statements.
 
@@ -498,7 +495,7 @@ def report(
 
     words = words_in(lang, os.environ)
     with _progress() as progress:
-        written = write_report(_existing(ledger), month_of(month), out, words, batch, progress)
+        written = write_report(_existing(ledger), month_of(month), out, words, progress)
     for path in written:
         print(path)
 

@@ -46,16 +46,14 @@ def empty(tmp_path_factory: pytest.TempPathFactory) -> Month:
 
 @pytest.fixture(scope="session")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Reporter:
-    """Writes a month's report once per language; with names of institutions."""
+    """Writes a month's report once per language."""
     made: dict[tuple[Path, str], Path] = {}
 
     def write(month: Month, language: str = "en") -> Path:
         key = (month.ledger.folder, language)
         if key not in made:
             out = tmp_path_factory.mktemp("report")
-            made[key], _ = write_report(
-                month.ledger, MARCH, out, Words(language), month.batch, lambda _: None
-            )
+            made[key], _ = write_report(month.ledger, MARCH, out, Words(language), lambda _: None)
         return made[key]
 
     return write

@@ -338,7 +338,7 @@ def test_a_month_without_any_settled_line_says_so(empty: Month, report: Reporter
 
 
 def write(settled: Month, out: Path, month: date = MARCH) -> list[Path]:
-    return write_report(settled.ledger, month, out, Words("en"), None, lambda _: None)
+    return write_report(settled.ledger, month, out, Words("en"), lambda _: None)
 
 
 def test_the_same_run_gives_the_same_files(plain: Month, tmp_path: Path) -> None:

@@ -189,7 +189,7 @@ def test_what_excel_has_no_room_for_is_left_out_and_told(
 ) -> None:
     monkeypatch.setattr(workbook, "SHEET_ROWS", 43)
     monkeypatch.setattr(workbook, "_CHUNK_ROWS", 7)
-    _, path = write_report(demo.ledger, MARCH, tmp_path / "out", Words("en"), None, lambda _: None)
+    _, path = write_report(demo.ledger, MARCH, tmp_path / "out", Words("en"), lambda _: None)
     sheets = sheets_of(path)
     count = demo.ledger.scan("2026-03.1", "unpaid_lines").collect().height
     assert len(sheets["unpaid_lines"]) == 43

@@ -15,7 +15,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import mkstemp
 
-from ..batch.tables import found_tables, text_table
 from ..errors import Refusal
 from ..ledger import Ledger
 from .facts import Facts, facts_of
@@ -28,38 +27,26 @@ _OWN = re.compile(r"settlement-[0-9]{4}-[0-9]{2}\.(html|xlsx)")
 Progress = Callable[[str], None]
 
 
-def write_report(
-    ledger: Ledger, month: date, out: Path, words: Words, batch: Path | None, progress: Progress
-) -> list[Path]:
+def write_report(ledger: Ledger, month: date, out: Path, words: Words, progress: Progress) -> list[Path]:
     """Writes settlement-YYYY-MM.html and .xlsx of the month's newest run into `out`; the same run, the same files.
-
-    `batch`: a batch folder whose registry gives the institutions' names, which the ledger does not keep.
 
     Raises: Refusal, if the extra is not installed, the month has no run, or the folder holds anything else.
     """
     _refuse_missing_libraries()
     _refuse_foreign_files(out)
-    names = registry_names(batch) if batch else {}
     progress("reading the record")
-    facts = facts_of(ledger, month, names)
+    facts = facts_of(ledger, month)
     from .page import page_of
     from .workbook import write_workbook
 
     page, workbook = (out / f"settlement-{month:%Y-%m}.{ending}" for ending in ("html", "xlsx"))
     progress("drawing the page")
-    html = page_of(facts, words, workbook.name, batch.resolve().name if batch else None)
+    html = page_of(facts, words, workbook.name)
     with _refusing_what_cannot_be_written(out):
         out.mkdir(parents=True, exist_ok=True)
         _put(page, lambda path: path.write_text(html, encoding="utf-8"))
         _put(workbook, lambda path: write_workbook(path, ledger, facts, words, progress))
     return [page, workbook]
-
-
-def registry_names(batch: Path) -> dict[str, str]:
-    """Institution → name, from the registry of a batch. Raises: Refusal for a folder without one."""
-    path = found_tables(batch)["institutions"]
-    registry = text_table(path, path.name, "institutions", None)[0].select("institution_id", "name")
-    return {code: name for code, name in registry.rows() if code and name}
 
 
 def _refuse_missing_libraries() -> None:

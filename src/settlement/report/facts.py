@@ -73,7 +73,7 @@ class Course:
 class Facts:
     """One run as recorded, and what a page tells of it. `head` is the newest act of the journal.
 
-    over_threshold: groups with overage, the largest first. names: institution → name, as far as known.
+    over_threshold: groups with overage, the largest first. names: institution → name.
     unpaid_by_reason: reason, line_count, unpaid_points. rejected_by_rule: rule, line_count, source, row_number.
     """
 
@@ -110,7 +110,7 @@ class Facts:
         return _decimal(self.tables[table][column].sum(), self.tables[table].schema[column])
 
 
-def facts_of(ledger: Ledger, month: date, names: Mapping[str, str]) -> Facts:
+def facts_of(ledger: Ledger, month: date) -> Facts:
     """The facts of the month's newest run. Raises: Refusal, if the month has none."""
     act = ledger.newest_run(month)
     if act is None or act.run_id is None:
@@ -123,7 +123,7 @@ def facts_of(ledger: Ledger, month: date, names: Mapping[str, str]) -> Facts:
         run=ledger.scan(run_id, "runs").collect().row(0, named=True),
         status=ledger.statuses[run_id],
         head=ledger.acts()[-1],
-        names=names,
+        names=_names(ledger, act),
         tables=tables,
         over_threshold=over,
         uses=_uses(tables["settlements"]),
@@ -131,6 +131,14 @@ def facts_of(ledger: Ledger, month: date, names: Mapping[str, str]) -> Facts:
         unpaid_by_reason=_unpaid_by_reason(ledger.scan(run_id, "unpaid_lines")),
         rejected_by_rule=_rejected_by_rule(ledger.scan(run_id, "rejected_lines")),
     )
+
+
+def _names(ledger: Ledger, act: Act) -> dict[str, str]:
+    """Institution → name, from the registry the run was settled by; none for a run posted without its inputs."""
+    if act.run_id is None or not any("/inputs/" in path for path in act.files):
+        return {}
+    registry = ledger.inputs(act.run_id).tables["institutions"]
+    return dict(registry.select("institution_id", "name").iter_rows())
 
 
 def _no_run(ledger: Ledger, month: date) -> Refusal:

@@ -14,8 +14,8 @@ from .sections import Parts, shown
 from .texts import Term, Words
 
 
-def page_of(facts: Facts, words: Words, workbook: str, batch: str | None) -> str:
-    """The HTML of a run's report. `workbook`: name of the file beside it. `batch`: where the names come from."""
+def page_of(facts: Facts, words: Words, workbook: str) -> str:
+    """The HTML of a run's report. `workbook`: name of the file beside it."""
     parts = Parts(facts, words, workbook)
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -35,7 +35,6 @@ def page_of(facts: Facts, words: Words, workbook: str, batch: str | None) -> str
         notes=list(parts.notes()),
         tiles=list(parts.tiles()),
         sections=list(parts.sections()),
-        names_from=words.text("names_from", batch=batch) if batch else "",
         gap="" if words.language == "zh" else " ",
         generator=f"settlement {__version__}",
     )

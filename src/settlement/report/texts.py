@@ -38,10 +38,6 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "contents": ("Contents", "目录"),
     "in_full": ("All rows are in the workbook {file}.", "全部数据见工作簿 {file}。"),
     "and_more": ("and {count} more, in the workbook {file}", "另有 {count} 行，见工作簿 {file}"),
-    "names_from": (
-        "Names of institutions come from the registry of {batch}; the ledger keeps codes only.",
-        "机构名称取自 {batch} 的机构登记表，账本只存编码。",
-    ),
     # headline
     "headline": ("Headline figures", "主要数字"),
     "lines_in": ("Lines read", "读入明细"),
