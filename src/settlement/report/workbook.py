@@ -18,6 +18,7 @@ from xlsxwriter.utility import xl_range
 from xlsxwriter.worksheet import Worksheet
 
 from ..ledger import Ledger
+from ..spreadsheet import FORMULA_SIGNS
 from ..terms import RESULT_TABLES, STATEMENTS, Column, Kind, Table
 from .facts import Facts
 from .sections import shown
@@ -37,7 +38,6 @@ _NUMBER_FORMATS = {
 }
 _DECIMALS = (Kind.POINTS, Kind.THRESHOLD, Kind.MONEY, Kind.POINT_VALUE)
 _WIDE = {"clause": 44, "detail": 44, "source": 32, "claim_id": 24, "line_id": 24, "agreement_id": 22}
-_FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def _writer(kind: Kind, styles: _Styles) -> Callable[[Worksheet, int, int, Any],
 
 def _write_text(sheet: Worksheet, row: int, place: int, text: str, styles: _Styles) -> None:
     """A text cell, whatever the text begins with."""
-    style = styles.quoted if text.startswith(_FORMULA_SIGNS) else styles.text
+    style = styles.quoted if text.startswith(FORMULA_SIGNS) else styles.text
     sheet.write_string(row, place, cell_text(text), style)
 
 
