@@ -9,7 +9,7 @@ help: ## what there is
 	@echo "setting up .venv with $$($(PYTHON) --version) …"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,report]'
 	@touch $@
 
 demo: .venv/ready ## write a small batch as a bureau exports it, settle it into demo/ledger, show the summary

@@ -560,6 +560,27 @@ def explain(
     print(json.dumps(made.as_json(), ensure_ascii=False) if as_json else made.text())
 
 
+@app.command()
+def report(
+    month: Annotated[str, typer.Option("--month", help="The month to report, YYYY-MM.")],
+    out: Annotated[Path, typer.Option(help="Folder to write into: new, empty, or of earlier reports.")],
+    ledger: LedgerFolder = _LEDGER,
+    lang: Annotated[str | None, typer.Option(help="en or zh; default: the locale's language.")] = None,
+) -> None:
+    """Write a month as one HTML page with charts, and as an Excel workbook of statements.
+
+    Example: settlement report --month 2026-03 --out report/ --ledger ledger/ --lang zh
+    """
+    from .batch import month_of
+    from .report import words_in, write_report
+
+    words = words_in(lang, os.environ)
+    with _progress() as progress:
+        written = write_report(_existing(ledger), month_of(month), out, words, progress)
+    for path in written:
+        print(path)
+
+
 @thresholds_app.command("show")
 def thresholds_show(
     policy: PolicyName = "tianjin",

@@ -243,6 +243,19 @@ def threshold_text(whole: int) -> str:
     return f"{Decimal(whole // HUNDREDTH).scaleb(-2):f}"
 
 
+def percent(part: Decimal, whole: Decimal) -> Decimal | None:
+    """part ÷ whole in percent, half-up to 0.1; null unless whole > 0.
+
+    >>> percent(Decimal("2.0005"), Decimal("2.00")), percent(Decimal("-0.0010"), Decimal("2.00"))
+    (Decimal('100.0'), Decimal('-0.1'))
+    >>> percent(Decimal("1"), Decimal("0")) is None
+    True
+    """
+    if whole <= 0:
+        return None
+    return Decimal(half_up_whole(Fraction(part) / Fraction(whole) * 1000)).scaleb(-1)
+
+
 def refuse_sums_beyond_bounds(lines: int, most: int) -> None:
     """Refuse a batch whose sums could leave 64 bits: `lines` lines of at most `most` whole units each."""
     if lines * most > _WIDEST:

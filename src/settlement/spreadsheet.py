@@ -6,7 +6,8 @@ import polars as pl
 
 from .errors import Refusal
 
-_FORMULA = r"^[=+\-@\t\r\n＝＋－＠]"
+FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # how a formula begins
+_FORMULA = "^[" + "".join(FORMULA_SIGNS).replace("-", r"\-") + "]"
 
 
 def without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
