@@ -22,6 +22,7 @@ from settlement.schemas import CELLS
 from settlement.terms import Column, Field, Table
 
 FILE = Path(__file__).with_name("dictionary.md")
+TABLES = (*terms.LEDGER_TABLES, terms.ANNUAL_STATEMENTS)
 HEAD = """# Data dictionary 数据字典
 
 Made by `docs/make_dictionary.py` from the program's own dictionary; do not edit it by hand.
@@ -55,7 +56,7 @@ def dictionary() -> str:
 
 
 def _contents() -> Iterator[str]:
-    yield "**Tables of the ledger** " + " · ".join(_link(table.name) for table in terms.LEDGER_TABLES)
+    yield "**Tables of the ledger** " + " · ".join(_link(table.name) for table in TABLES)
     yield ""
     yield "**Views** " + " · ".join(_link(view.name) for view in VIEWS if not _is_current(view.name))
     yield ""
@@ -90,7 +91,7 @@ def _rows(*heads: str, rows: Iterable[Sequence[str]]) -> Iterator[str]:
 
 def _tables() -> Iterator[str]:
     yield "## Tables of the ledger 结果表\n"
-    yield from (line for table in terms.LEDGER_TABLES for line in _table(table))
+    yield from (line for table in TABLES for line in _table(table))
     yield "## What views need of a run's inputs 批次所用政策与名录\n"
     yield from (line for table in APPLIED_TABLES for line in _table(table))
 

@@ -148,7 +148,7 @@ def _staged(ledger: Ledger, run_id: str, changes: dict[str, Any]) -> tuple[Path,
 
 def close(ledger: Ledger, month: date) -> Act:
     with ledger.lock():
-        return ledger._append(CLOSED, month, AT)
+        return ledger.close(month, AT)
 
 
 @pytest.fixture
