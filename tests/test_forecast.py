@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+import sys
 from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from settlement import load_policy, read_batch, settle
+from settlement import cli, load_policy, read_batch, settle
 from settlement.errors import Refusal
 from settlement.forecast import Forecast, Pattern, forecast, kinds, prospect
 from settlement.synthesis import generate
@@ -242,3 +244,24 @@ def test_the_object_is_made_of_texts_and_whole_numbers(month: Path) -> None:
     first = found["groups"][0]
     assert {type(first[name]) for name in ("threshold_points", "points_so_far", "expected_points")} == {str}
     assert list(found["counts"]) == ["over", "will_pass", "may_pass", "stays_under"]
+
+
+@pytest.mark.parametrize(("options", "code"), [((), 0), (("--json",), 0), (("--reading", "x"), 2)])
+def test_the_command(
+    month: Path,
+    options: tuple[str, ...],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    arguments = ["forecast", str(month), "--month", "2026-03", "--as-of", "2026-03-15", *options]
+    monkeypatch.setattr(sys, "argv", ["settlement", *arguments])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    out = capsys.readouterr().out
+    assert int(left.value.code or 0) == code
+    if options == ("--json",):
+        assert (json.loads(out)["as_of"], json.loads(out)["policy_status"]) == ("2026-03-15", "draft")
+    elif not options:
+        assert "DRAFT 征求意见稿" in out
+        assert "may_pass" in out

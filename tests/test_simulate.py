@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
@@ -11,7 +13,7 @@ import polars as pl
 import pytest
 
 from random_batches import write_random_batch
-from settlement import exact, load_policy, pipeline, read_batch, schemas, settle, terms
+from settlement import cli, exact, load_policy, pipeline, read_batch, schemas, settle, terms
 from settlement.batch import Batch
 from settlement.errors import Refusal
 from settlement.policy import Overage, Policy, Tier
@@ -260,3 +262,47 @@ def test_what_the_policy_in_force_refuses_is_refused(demo: Path) -> None:
         simulate(
             demo, MARCH, replace(TIANJIN, effective_from=date(2040, 1, 1)), [Scenario("tianjin", TIANJIN)]
         )
+
+
+def called(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str | Path
+) -> tuple[int, str, str]:
+    """Exit code, output and messages of the program."""
+    monkeypatch.setattr(sys, "argv", ["settlement", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    done = capsys.readouterr()
+    return int(left.value.code or 0), done.out, done.err
+
+
+def test_the_command_prints_one_object_and_touches_no_ledger(
+    demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = ("--growth", "0.03", "--scale", "zone=urban,class=service,factor=1.1", "--json")
+    code, out, _ = called(monkeypatch, capsys, "simulate", demo, "--month", "2026-03", *options)
+    found = json.loads(out)
+    assert code == 1  # the demo has rejected lines
+    assert (found["month"], found["policy_id"], found["policy_status"]) == ("2026-03", "tianjin", "draft")
+    assert [each["name"] for each in found["scenarios"]] == [
+        "growth 2026 = 0.03",
+        "scale zone=urban,class=service,factor=1.1",
+    ]
+    base, grown = found["base"], found["scenarios"][0]
+    change = Decimal(grown["total"]["payable_points"]) - Decimal(base["total"]["payable_points"])
+    assert change == Decimal(grown["total"]["payable_points_change"]) > 0
+    for part in ("zones", "classes"):
+        assert sum(Decimal(row["payable_points_change"]) for row in grown[part]) == change
+        assert all(isinstance(row["payable_amount"], str) for row in grown[part])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_shows_a_draft_and_refuses_like_the_others(
+    demo: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = called(monkeypatch, capsys, "simulate", demo, "--month", "2026-03", "--scale", "factor=2")
+    assert (code, "DRAFT 征求意见稿" in out, "scale factor=2" in out) == (1, True, True)
+    code, out, err = called(monkeypatch, capsys, "simulate", demo, "--month", "2026-03", "--growth", "x")
+    assert (code, out) == (2, "")
+    assert "--growth" in err
+    assert "above -1" in err

@@ -363,7 +363,6 @@ def _cap(work: Work, shared: Shared) -> None:
         shared.work.groups = shared.work.groups.join(shared.uncapped, on=GROUP, how="anti")
     else:
         work.groups = pl.concat([work.groups, shared.uncapped])
-    work.groups = work.groups.sort(GROUP)
 
 
 # ---------------------------------------------------------------- outcomes
@@ -417,10 +416,13 @@ class Simulation:
         """What the policy in force pays, by zone and class, and in all."""
         parts = (_labelled(self.table(self.base, by)) for by in (KEYS, ()))
         table = pl.concat(parts)
-        return table.select(*KEYS, *(name for name in self._shown if not name.endswith("_change")))
+        return table.select(*KEYS, *self._without_money("payable_points", "unpaid_points", "payable_amount"))
 
     def changes(self, outcomes: Sequence[Outcome], by: Sequence[str] = KEYS) -> pl.DataFrame:
         """What each scenario changes: a row for each zone and class that moves, and one in all."""
+        shown = self._without_money(
+            "payable_points", "payable_points_change", "unpaid_points_change", "payable_amount_change"
+        )
         tables = [pl.DataFrame(schema={"scenario": pl.String})]
         for outcome in outcomes:
             if outcome.refusal is None:
@@ -428,13 +430,12 @@ class Simulation:
                 is_moved = pl.any_horizontal(pl.col("^.*_change$").fill_null(0) != 0)
                 for part in (table.filter(is_moved), self.table(outcome, ())):
                     named = _labelled(part).select(pl.lit(outcome.scenario.name).alias("scenario"), pl.all())
-                    tables.append(named.select("scenario", *KEYS, *self._shown))
+                    tables.append(named.select("scenario", *KEYS, *shown))
         return pl.concat(tables, how="diagonal")
 
-    @property
-    def _shown(self) -> list[str]:
-        names = ["payable_points", "unpaid_points", *(["payable_amount"] if self.has_money else [])]
-        return [each for name in names for each in (name, f"{name}_change")]
+    def _without_money(self, *names: str) -> list[str]:
+        """These columns, amounts only if there are any."""
+        return [name for name in names if self.has_money or not name.startswith("payable_amount")]
 
     def as_json(self) -> dict[str, Any]:
         """One object; decimals as text."""
