@@ -17,13 +17,12 @@ from weakref import finalize
 
 import polars as pl
 
-from . import exact, schemas, terms
+from . import attribution, exact, schemas, terms
 from .batch import Batch, Progress, rejected_lines
 from .errors import Fault, Refusal
 from .policy import Policy
-from .reasons import Finding, UnpaidReason
+from .reasons import Finding
 from .rules import eligibility, overage, pricing, statements, thresholds, timeline
-from .rules.overage import CELL
 from .rules.profiles import Profiles, Relevant
 from .terms import GROUP
 
@@ -129,7 +128,9 @@ def settle(
     for sentence, step in STEPS:
         progress(sentence)
         step(work)
-    tables = {table.name: _as_ledger_table(table, work.tables[table.name]) for table in terms.RESULT_TABLES}
+    tables = {
+        table.name: schemas.as_ledger_table(table, work.tables[table.name]) for table in terms.RESULT_TABLES
+    }
     return Settlement(
         tables,
         work.counts,
@@ -163,9 +164,7 @@ def _assumption(key: str, note: str) -> str:
 
 
 _Made = TypeVar("_Made")
-_Frame = TypeVar("_Frame", pl.DataFrame, pl.LazyFrame, pl.DataFrame | pl.LazyFrame)
-_OVER = UnpaidReason.OVER_THRESHOLD.value
-_CELL_FACTS = ("running_before", "cut", "threshold", "eligible", "payable")
+
 
 # ---------------------------------------------------------------- steps
 
@@ -254,19 +253,15 @@ def cap(work: Work) -> None:
 
 
 def attribute(work: Work) -> None:
-    """The cut of each group → its lines (rules 7). A part of the institutions at a time, so that memory stays flat."""
-    attribution = work.policy.readings.attribution
-    work.cells = overage.located(work.profiles, work.groups, work.policy.overage, attribution)
-    fates = _fates(work)
-    affected = _affected_lines(work, fates)
-    parts = []
-    for number, part in enumerate(_parts(fates)):
-        lines = affected.filter(pl.col("fate").is_between(part["fate"].min(), part["fate"].max())).collect()
-        unpaid = _unpaid(_paid_lines(lines, part, work.policy, attribution), part, work)
-        parts.append(work.staging.path / f"unpaid-{number:06}.parquet")
-        _as_ledger_table(terms.UNPAID_LINES, unpaid).write_parquet(parts[-1])
-    work.tables["unpaid_lines"] = pl.scan_parquet(parts, glob=False)
-    work.suspended_since = _first_serviced(affected, fates)
+    """The cut of each group → its lines (rules 7)."""
+    policy, folder = work.policy, work.staging.path
+    work.cells = overage.located(work.profiles, work.groups, policy.overage, policy.readings.attribution)
+    fates = attribution.fates(work.profiles, work.cells, policy.overage)
+    affected = attribution.affected_lines(work.batch, work.coding, fates, folder)
+    work.tables["unpaid_lines"] = attribution.unpaid_lines(
+        affected, fates, policy, work.batch.first_day, folder
+    )
+    work.suspended_since = attribution.first_serviced_suspended(affected, fates)
 
 
 def report_groups(work: Work) -> None:
@@ -319,7 +314,7 @@ def find(work: Work) -> None:
     types = dict(registry.select("institution_id", "institution_type").iter_rows())
     finding = Finding.BILLED_WHILE_SUSPENDED
     billed = (
-        work.profiles.filter(_is_suspended())
+        work.profiles.filter(attribution.is_suspended())
         .group_by("settling_id")
         .agg(pl.col("line_count").sum())
         .join(work.suspended_since, on="settling_id", how="left", validate="1:1")
@@ -457,10 +452,6 @@ def _added(parts: list[pl.DataFrame], keys: list[str]) -> pl.DataFrame:
     return added.filter(pl.col("line_count") > 0)
 
 
-def _is_suspended() -> pl.Expr:
-    return pl.col("reason") == UnpaidReason.SUSPENDED.value
-
-
 def relevant(work: Work) -> Relevant:
     """Codes that agreements, policy and events name, and the institutions' days that matter (rules 4)."""
     agreements, coaching = work.batch.tables["agreements"], work.policy.coaching
@@ -573,113 +564,6 @@ def _relief(work: Work) -> pl.DataFrame:
     return relief.group_by(settling_id="institution_id", point_class="point_class").agg(
         relief=exact.summed(schemas.decimal_units("approved_points", 2, exact.POINT_DECIMALS))
     )
-
-
-_MOST_LINES = 1_000_000  # attributed together: about 300 MB
-
-
-def _fates(work: Work) -> pl.DataFrame:
-    """The profiles whose lines are perhaps not paid in full, and why; `group` counts the groups in canonical order."""
-    clauses = {reason.value: reason.clause for reason in UnpaidReason}
-    clauses[_OVER] = f"{work.policy.overage.clause} {work.policy.overage.phrase}".strip()
-    told = pl.coalesce("reason", pl.lit(_OVER))
-    return (
-        work.profiles.join(work.cells, on=CELL, how="left", validate="m:1", nulls_equal=True)
-        .filter(pl.col("reason").is_not_null() | (pl.col("cut") != overage.FULL))
-        .rename({"institution_id": "submitted_by"})
-        .with_columns(
-            told_reason=told,
-            clause=told.replace_strict(clauses, return_dtype=pl.String),
-            group=pl.struct(GROUP).rank("dense"),
-        )
-        .sort("group")
-        .with_row_index("fate")
-    )
-
-
-def _parts(fates: pl.DataFrame) -> list[pl.DataFrame]:
-    """The fates of whole institutions, in parts of so few lines that they fit into memory; at least one part."""
-    counted = fates.with_columns(part=pl.col("line_count").cum_sum() // _MOST_LINES)
-    whole = counted.with_columns(pl.col("part").min().over("settling_id"))
-    return whole.partition_by("part", maintain_order=True, include_key=False) or [fates]
-
-
-def _affected_lines(work: Work, fates: pl.DataFrame) -> pl.LazyFrame:
-    """The lines of these fates, in any order: fate, serviced_at, settled_at, claim_id, line_id, points.
-
-    They are staged in files: in memory their texts would hold those of all lines around them.
-    """
-    keys, institutions = work.coding.keys, fates["submitted_by"].unique().to_list()
-    fate_of = fates.select("fate", *keys).lazy()
-    paths = []
-    for number, lines in enumerate(work.batch.lines.good(institutions)):
-        paths.append(work.staging.path / f"affected-{number:06}.parquet")
-        (
-            work.coding.keyed(lines)
-            .select(*keys, "serviced_at", "settled_at", "claim_id", "line_id", "points")
-            .join(fate_of, on=keys, how="inner")  # m:1: a key is a profile's
-            .drop(keys)
-            .sink_parquet(paths[-1], compression="lz4")
-        )
-    return pl.scan_parquet(paths, glob=False)
-
-
-def _paid_lines(lines: pl.DataFrame, fates: pl.DataFrame, policy: Policy, attribution: str) -> pl.DataFrame:
-    """What each line is paid: line_payable (10⁻⁴). Those near a crossing are walked, the others paid nothing."""
-    is_walked = pl.col("reason").is_null() & (pl.col("cut") == overage.WALK)
-    facts = fates.filter(is_walked).select("fate", *CELL, *_CELL_FACTS, institution_id="submitted_by")
-    near = lines.join(facts, on="fate", how="inner", validate="m:1")
-    walked = overage.attributed(near.lazy(), policy.overage, attribution).collect()
-    others = lines.join(facts, on="fate", how="anti").with_columns(line_payable=pl.lit(0, dtype=pl.Int64))
-    return pl.concat([walked.select(others.columns), others])
-
-
-def _unpaid(lines: pl.DataFrame, fates: pl.DataFrame, work: Work) -> pl.DataFrame:
-    """Lines not paid in full, in canonical order, with what their fate tells of them."""
-    facts = fates.select("fate", "group", *GROUP, "submitted_by", "told_reason", "clause")
-    return (
-        lines.filter(pl.col("points") != pl.col("line_payable"))
-        .join(facts.select("fate", "group", "submitted_by"), on="fate", how="left", validate="m:1")
-        .sort("group", "settled_at", "claim_id", "line_id", "submitted_by")
-        .join(
-            facts.drop("group", "submitted_by"), on="fate", how="left", validate="m:1", maintain_order="left"
-        )
-        .select(
-            month=pl.lit(work.batch.first_day),
-            institution_id="settling_id",
-            submitted_by="submitted_by",
-            regime="regime",
-            point_class="point_class",
-            claim_id="claim_id",
-            line_id="line_id",
-            settled_at="settled_at",
-            points=exact.as_points(pl.col("points")),
-            payable_points=exact.as_points(pl.col("line_payable")),
-            unpaid_points=exact.as_points(pl.col("points") - pl.col("line_payable")),
-            reason="told_reason",
-            clause="clause",
-        )
-    )
-
-
-def _first_serviced(affected: pl.LazyFrame, fates: pl.DataFrame) -> pl.DataFrame:
-    """The first day of service among an institution's lines on suspended days."""
-    suspended = fates.filter(_is_suspended()).select("fate", "settling_id").lazy()
-    return (
-        affected.join(suspended, on="fate", how="inner")
-        .group_by("settling_id")
-        .agg(first_serviced=pl.col("serviced_at").min().dt.date())
-        .collect()
-    )
-
-
-def _as_ledger_table(table: terms.Table, frame: _Frame) -> _Frame:
-    """Exact types, the dictionary's columns and the canonical order; a lazy frame has been given them before."""
-    if isinstance(frame, pl.LazyFrame):
-        return frame
-    schema = schemas.polars_schema(table)
-    columns = [pl.col(name).cast(dtype) for name, dtype in schema.items() if name != "run_id"]
-    return frame.select(columns).sort(table.key, maintain_order=True)
 
 
 def readings_text(policy: Policy) -> str:

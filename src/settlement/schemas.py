@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import TypeVar
 
 import pandera.polars as pa
 import polars as pl
@@ -236,3 +237,15 @@ def ledger_table(table: terms.Table) -> pa.DataFrameSchema:
 def decimal_units(column: str, scale: int, decimals: int) -> pl.Expr:
     """A Decimal column read by `number(scale, …)` in whole units of 10^-decimals."""
     return exact.whole_of_decimal(pl.col(column), scale, decimals)
+
+
+_Frame = TypeVar("_Frame", pl.DataFrame, pl.LazyFrame, pl.DataFrame | pl.LazyFrame)
+
+
+def as_ledger_table(table: terms.Table, frame: _Frame) -> _Frame:
+    """The columns of a ledger table but run_id, with exact types, in canonical order; a lazy frame has both already."""
+    if isinstance(frame, pl.LazyFrame):
+        return frame
+    schema = polars_schema(table)
+    columns = [pl.col(name).cast(dtype) for name, dtype in schema.items() if name != "run_id"]
+    return frame.select(columns).sort(table.key, maintain_order=True)

@@ -1,0 +1,142 @@
+"""The lines that are not paid in full: fetched once more, given what each is paid, and staged for the record.
+
+A *fate* is a profile whose lines are perhaps not paid in full, with the reason. Only lines of such profiles are read
+again; only those of cells in which the cut falls are walked one by one. Layer 4. Source: rules 4 and 7.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import polars as pl
+
+from . import exact
+from .batch import Batch
+from .policy import Overage, Policy
+from .reasons import UnpaidReason
+from .rules import overage
+from .rules.overage import CELL
+from .rules.profiles import Profiles
+from .schemas import as_ledger_table
+from .terms import GROUP, UNPAID_LINES
+
+_OVER = UnpaidReason.OVER_THRESHOLD.value
+_CELL_FACTS = ("running_before", "cut", "threshold", "eligible", "payable")
+_MOST_LINES = 1_000_000  # attributed together: about 300 MB
+
+
+def is_suspended() -> pl.Expr:
+    """The lines of the profile were serviced on suspended days (rules 4)."""
+    return pl.col("reason") == UnpaidReason.SUSPENDED.value
+
+
+def fates(profiles: pl.DataFrame, cells: pl.DataFrame, terms_of_overage: Overage) -> pl.DataFrame:
+    """The profiles whose lines are perhaps not paid in full, and why; `group` counts the groups in canonical order."""
+    clauses = {reason.value: reason.clause for reason in UnpaidReason}
+    clauses[_OVER] = f"{terms_of_overage.clause} {terms_of_overage.phrase}".strip()
+    told = pl.coalesce("reason", pl.lit(_OVER))
+    return (
+        profiles.join(cells, on=CELL, how="left", validate="m:1", nulls_equal=True)
+        .filter(pl.col("reason").is_not_null() | (pl.col("cut") != overage.FULL))
+        .rename({"institution_id": "submitted_by"})
+        .with_columns(
+            told_reason=told,
+            clause=told.replace_strict(clauses, return_dtype=pl.String),
+            group=pl.struct(GROUP).rank("dense"),
+        )
+        .sort("group")
+        .with_row_index("fate")
+    )
+
+
+def affected_lines(batch: Batch, coding: Profiles, fates: pl.DataFrame, folder: Path) -> pl.LazyFrame:
+    """The lines of these fates, in any order: fate, serviced_at, settled_at, claim_id, line_id, points.
+
+    They are staged in files: in memory their texts would hold those of all lines around them.
+    """
+    keys, institutions = coding.keys, fates["submitted_by"].unique().to_list()
+    fate_of = fates.select("fate", *keys).lazy()
+    paths = []
+    for number, lines in enumerate(batch.lines.good(institutions)):
+        paths.append(folder / f"affected-{number:06}.parquet")
+        (
+            coding.keyed(lines)
+            .select(*keys, "serviced_at", "settled_at", "claim_id", "line_id", "points")
+            .join(fate_of, on=keys, how="inner")  # m:1: a key is a profile's
+            .drop(keys)
+            .sink_parquet(paths[-1], compression="lz4")
+        )
+    return pl.scan_parquet(paths, glob=False)
+
+
+def unpaid_lines(
+    affected: pl.LazyFrame, fates: pl.DataFrame, policy: Policy, month: date, folder: Path
+) -> pl.LazyFrame:
+    """The ledger's `unpaid_lines`, without run_id, in canonical order, over files in `folder`.
+
+    A part of the institutions is attributed at a time, so that memory stays flat whatever the number of lines.
+    """
+    parts = []
+    for number, part in enumerate(_parts(fates)):
+        lines = affected.filter(pl.col("fate").is_between(part["fate"].min(), part["fate"].max())).collect()
+        unpaid = _unpaid(_paid_lines(lines, part, policy), part, month)
+        parts.append(folder / f"unpaid-{number:06}.parquet")
+        as_ledger_table(UNPAID_LINES, unpaid).write_parquet(parts[-1])
+    return pl.scan_parquet(parts, glob=False)
+
+
+def _parts(fates: pl.DataFrame) -> list[pl.DataFrame]:
+    """The fates of whole institutions, in parts of so few lines that they fit into memory; at least one part."""
+    counted = fates.with_columns(part=pl.col("line_count").cum_sum() // _MOST_LINES)
+    whole = counted.with_columns(pl.col("part").min().over("settling_id"))
+    return whole.partition_by("part", maintain_order=True, include_key=False) or [fates]
+
+
+def _paid_lines(lines: pl.DataFrame, fates: pl.DataFrame, policy: Policy) -> pl.DataFrame:
+    """What each line is paid: line_payable (10⁻⁴). Those near a crossing are walked, the others paid nothing."""
+    is_walked = pl.col("reason").is_null() & (pl.col("cut") == overage.WALK)
+    facts = fates.filter(is_walked).select("fate", *CELL, *_CELL_FACTS, institution_id="submitted_by")
+    near = lines.join(facts, on="fate", how="inner", validate="m:1")
+    walked = overage.attributed(near.lazy(), policy.overage, policy.readings.attribution).collect()
+    others = lines.join(facts, on="fate", how="anti").with_columns(line_payable=pl.lit(0, dtype=pl.Int64))
+    return pl.concat([walked.select(others.columns), others])
+
+
+def _unpaid(lines: pl.DataFrame, fates: pl.DataFrame, month: date) -> pl.DataFrame:
+    """Lines not paid in full, in canonical order, with what their fate tells of them."""
+    facts = fates.select("fate", "group", *GROUP, "submitted_by", "told_reason", "clause")
+    return (
+        lines.filter(pl.col("points") != pl.col("line_payable"))
+        .join(facts.select("fate", "group", "submitted_by"), on="fate", how="left", validate="m:1")
+        .sort("group", "settled_at", "claim_id", "line_id", "submitted_by")
+        .join(
+            facts.drop("group", "submitted_by"), on="fate", how="left", validate="m:1", maintain_order="left"
+        )
+        .select(
+            month=pl.lit(month),
+            institution_id="settling_id",
+            submitted_by="submitted_by",
+            regime="regime",
+            point_class="point_class",
+            claim_id="claim_id",
+            line_id="line_id",
+            settled_at="settled_at",
+            points=exact.as_points(pl.col("points")),
+            payable_points=exact.as_points(pl.col("line_payable")),
+            unpaid_points=exact.as_points(pl.col("points") - pl.col("line_payable")),
+            reason="told_reason",
+            clause="clause",
+        )
+    )
+
+
+def first_serviced_suspended(affected: pl.LazyFrame, fates: pl.DataFrame) -> pl.DataFrame:
+    """The first day of service among an institution's lines on suspended days."""
+    suspended = fates.filter(is_suspended()).select("fate", "settling_id").lazy()
+    return (
+        affected.join(suspended, on="fate", how="inner")
+        .group_by("settling_id")
+        .agg(first_serviced=pl.col("serviced_at").min().dt.date())
+        .collect()
+    )
