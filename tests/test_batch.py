@@ -808,6 +808,7 @@ def parquet_batch(folder: Path, frame: pl.DataFrame) -> Path:
         ({"points": pl.lit("3.25")}, 32_500),
         ({"points": decimal("10000000", 18, 4)}, 10**11),
         ({"points": decimal("0.5", 38, 30)}, 5_000),
+        ({"points": decimal("0.5", 38, 38)}, 5_000),
         ({"visit_type": pl.lit(11), "insurance_type": pl.lit(310, dtype=pl.UInt16)}, 100_000),
         ({"claim_id": pl.lit(20260305)}, 100_000),
         ({"serviced_at": pl.lit(date(2026, 3, 5))}, 100_000),
@@ -845,6 +846,8 @@ def test_a_parquet_file_may_be_typed(
         ({"claim_id": pl.lit("null")}, "missing_value", "claim_id"),
         ({"serviced_at": pl.lit(None, dtype=pl.Datetime("us"))}, "missing_value", "serviced_at"),
         ({"settled_at": pl.lit(datetime(2026, 4, 1))}, "outside_month", "settled_at"),
+        ({"settled_at": pl.lit(datetime(9999, 12, 31)).dt.offset_by("1d")}, "bad_datetime", "settled_at"),
+        ({"serviced_at": pl.lit(datetime(1, 1, 1)).dt.offset_by("-1us")}, "bad_datetime", "serviced_at"),
         ({"is_valid": pl.lit(0)}, "void_line", "is_valid"),
     ],
     ids=named,
@@ -853,6 +856,17 @@ def test_a_typed_cell_breaks_the_same_rules(
     tmp_path: Path, policy: Policy, columns: dict[str, pl.Expr], rule: str, column: str
 ) -> None:
     assert rejected(parquet_batch(tmp_path / "batch", typed(**columns)), policy) == [(1, rule, column)]
+
+
+def test_a_typed_file_without_rows_adds_nothing(tmp_path: Path, policy: Policy) -> None:
+    folder = write_batch(tmp_path / "batch")
+    (folder / "claims.csv").unlink()
+    (folder / "claims").mkdir()
+    typed().write_parquet(folder / "claims" / "1.parquet")
+    finer = typed(points=decimal("1.5", 18, 6))
+    for name in ("0", "2"):
+        finer.clear().write_parquet(folder / "claims" / f"{name}.parquet")
+    assert good_lines(folder, policy)["points"].to_list() == [100_000]
 
 
 @pytest.mark.parametrize("column", ["points", "amount", "claim_id", "institution_id", "visit_type"])

@@ -209,7 +209,7 @@ def test_a_line_that_is_not_unpaid_was_rejected_or_elsewhere_or_paid_in_full_if_
     assert CLINIC in explain(demo, MARCH, SUSPENDED, line=CROSSING).text()
     text = explain(demo, MARCH, CLINIC, line=("nothing", "1")).text()
     assert "paid in full 全额支付" in text
-    assert "whether they did: lines paid in full are not recorded" in text
+    assert "whether the run had this line: lines paid in full are not recorded" in text
 
 
 def test_every_unpaid_line_of_an_institution_can_be_explained(demo: Ledger) -> None:

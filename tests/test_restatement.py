@@ -208,6 +208,15 @@ def test_a_late_line_is_paid_by_the_next_open_month_with_its_deposit_withheld(bo
     assert "adjustment" not in books.statement("2026-04.1", "clinic")
 
 
+def test_a_restatement_with_fewer_lines_warns_that_what_is_missing_is_recovered(books: Books) -> None:
+    books.run("2026-03", hospital="100 50")
+    books.close("2026-03")
+    fewer = books.restate("2026-03", hospital="40")
+    assert fewer.lacks_lines
+    assert "has 1 line(s), run 2026-03.1 had 2" in fewer.notes[0]
+    assert not books.restate("2026-03", hospital="100 50").lacks_lines  # as many as the run it restates, or more
+
+
 def test_a_difference_to_recover_is_carried_forward_until_it_is_recovered(books: Books) -> None:
     books.run("2026-03", hospital="100")
     books.close("2026-03")
@@ -268,6 +277,7 @@ def test_the_same_inputs_post_nothing_also_after_a_restatement(books: Books) -> 
     journal = books.ledger.journal.read_bytes()
     report = books.restate("2026-03", hospital="140")
     assert (report.is_unchanged, report.run_id) == (True, "2026-03.2")
+    assert report.results_sha256 == books.ledger.acts()[-1].results_sha256  # of the run it names
     assert books.ledger.journal.read_bytes() == journal
 
 

@@ -9,16 +9,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
-from shutil import rmtree
-from tempfile import mkdtemp
 from typing import TypeAlias, TypeVar
-from weakref import finalize
 
 import polars as pl
 
 from . import attribution, exact, schemas, terms
 from .batch import Batch, Progress, rejected_lines
+from .batch.staging import Staging
 from .errors import Fault, Refusal
 from .policy import Policy
 from .reasons import Finding
@@ -27,14 +24,6 @@ from .rules.profiles import Profiles, Relevant
 from .terms import GROUP
 
 Tables: TypeAlias = Mapping[str, pl.DataFrame | pl.LazyFrame]
-
-
-class Staging:
-    """A folder for what does not fit into memory; it goes with this object."""
-
-    def __init__(self) -> None:
-        self.path = Path(mkdtemp(prefix="settlement-"))
-        finalize(self, rmtree, self.path, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -97,7 +86,7 @@ class Work:
     cells: pl.DataFrame = field(default_factory=pl.DataFrame)  # group × rank × day, with its cut
     suspended_since: pl.DataFrame = field(default_factory=pl.DataFrame)  # first line on suspended days
     tables: dict[str, pl.DataFrame | pl.LazyFrame] = field(default_factory=dict)
-    staging: Staging = field(default_factory=lambda: Staging())
+    staging: Staging = field(default_factory=Staging)
     counts: dict[str, int] = field(default_factory=dict)
     assumptions: list[str] = field(default_factory=list)
 

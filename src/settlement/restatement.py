@@ -60,7 +60,8 @@ def restate(order: Order, folder: Path, reason: str, progress: Progress) -> Repo
         known = same_run(ledger, report)
         if known:
             publish_if_stale(ledger)
-            return replace(report, run_id=known, is_unchanged=True)
+            recorded = str(ledger.scan(known, "runs").collect()["results_sha256"].item())
+            return replace(report, run_id=known, is_unchanged=True, results_sha256=recorded)
         report = with_adjustments(ledger, replaced, order, report, __version__, progress)
         progress("posting the restatement")
         post(ledger, run_id, report, order, reason.strip())
@@ -90,6 +91,7 @@ def with_adjustments(
     _refuse_lost_money(before, after, report.batch.first_day)
     new = Side(after, engine_version, of_statements(report.settlement.tables), report.batch.folder)
     old = _recorded_side(ledger, replaced, before)
+    missing = _missing_lines(ledger, replaced, report)
     parts = parted(old, new, report.batch.first_day, of_statements, progress=progress)
     amount = exact.as_money(pl.col("amount")) if has_money(before) or has_money(after) else pl.lit(None)
     columns = {
@@ -106,8 +108,21 @@ def with_adjustments(
         settlement=replace(report.settlement, tables=tables),
         results_sha256=sha256_of(tables),
         replaces=replaced,
-        notes=parts.notes,
+        notes=(*missing, *parts.notes),
+        lacks_lines=bool(missing),
     )
+
+
+def _missing_lines(ledger: Ledger, replaced: str, report: Report) -> list[str]:
+    """A restatement settles the whole month anew: one with late lines alone would recover all the others."""
+    had = int(ledger.scan(replaced, "runs").collect()["lines_in"].item())
+    has = report.counts["lines_in"]
+    if has >= had:
+        return []
+    return [
+        f"this batch has {has:,} line(s), run {replaced} had {had:,}: a restatement settles the whole month anew, and "
+        "what is missing is recovered. If only late lines were meant, restate again with all lines of the month"
+    ]
 
 
 def _recorded_side(ledger: Ledger, replaced: str, inputs: Inputs) -> Side:

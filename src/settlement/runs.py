@@ -48,6 +48,7 @@ class Report:
     """A settled month. `run_id` is None for a check; `is_unchanged`: the ledger held this very run already.
 
     `replaces`: the run that this one restates; `notes`: what of the difference could not be told apart.
+    `lacks_lines`: it was given fewer lines than that run, which the first note tells.
     """
 
     batch: Batch
@@ -60,6 +61,7 @@ class Report:
     is_unchanged: bool = False
     replaces: str | None = None
     notes: tuple[str, ...] = ()
+    lacks_lines: bool = False
 
     @property
     def counts(self) -> Mapping[str, int]:

@@ -29,6 +29,8 @@ def summary(report: Report, width: int) -> Iterator[RenderableType]:
     yield _lines(report)
     if _is_suspicious(report):
         yield _warning(report)
+    for note in report.notes if report.lacks_lines else ():
+        yield Text(f"WARNING 注意: {note}", style="bold red")
     if report.counts["lines_rejected"]:
         yield _rejected(report)
     yield _zones(report)

@@ -25,6 +25,7 @@ from . import csv_file, tables
 from .columns import Columns, matched
 from .lines import FAULTS, JUDGED, Context, judged, plain_way
 from .reading import Lines, TypedFiles
+from .staging import Staging
 from .tables import SourceFile
 
 Progress = Callable[[str], None]
@@ -53,7 +54,7 @@ class Batch:
     files: tuple[Path, ...]
     lines: Lines
     lines_in: int
-    staging: tempfile.TemporaryDirectory[str] = field(repr=False)
+    staging: Staging = field(repr=False)
 
     @property
     def last_day(self) -> date:
@@ -92,7 +93,7 @@ class Batch:
 
         For comparisons: the lines are written once to the batch's temporary folder.
         """
-        folder = Path(tempfile.mkdtemp(dir=self.staging.name))
+        folder = Path(tempfile.mkdtemp(dir=self.staging.path))
         lines = Lines(folder)
         lines.stage(good.with_columns(fault=pl.lit(None, dtype=pl.UInt8)).select(list(JUDGED)))
         return replace(self, lines=lines)
@@ -102,7 +103,7 @@ class Batch:
         refuse_damaged([self.folder / source.name for source in self.sources], self.folder)
 
     def close(self) -> None:
-        self.staging.cleanup()
+        self.staging.close()
 
 
 def file_sha256(path: Path) -> str:
@@ -319,9 +320,9 @@ class _Reader:
 
     def __init__(self, folder: Path, context: Context, encoding: str | None, progress: Progress) -> None:
         self.folder, self.context, self.encoding, self.progress = folder, context, encoding, progress
-        self.staging = tempfile.TemporaryDirectory(prefix="settlement-")
+        self.staging = Staging()
         self.sources: list[SourceFile] = []
-        self.lines = Lines(Path(self.staging.name))
+        self.lines = Lines(self.staging.path)
         self.lines_in = 0
 
     def read(self, paths: list[Path]) -> None:
@@ -451,7 +452,7 @@ class _Reader:
                 self.read(alike)
             return self._made(typed, present, small_files, files)
         except BaseException:
-            self.staging.cleanup()
+            self.staging.close()
             raise
 
     def _made(

@@ -259,6 +259,8 @@ def _is_plain(schema: pl.Schema, codes: list[str], context: Context) -> pl.Expr:
         *(pl.col(f"{name}_code").is_not_null() for name in codes),
         *(_is_clean_or_missing(pl.col(name)) for name in _FREE_CODES if name in schema),
         pl.col("serviced_at") <= pl.col("settled_at"),
+        pl.col("serviced_at") >= datetime.min,
+        pl.col("settled_at") <= datetime.max,
         day.is_between(datetime.combine(context.first_day, time()), after, closed="left"),
         (pl.col("points_units") >= 0) | _names_reversed_line(schema),
     ]
@@ -399,13 +401,15 @@ def _written_number(name: str, decimals: int, most: int) -> dict[str, pl.Expr]:
     }
 
 
+_MOST_STORED = 10**38  # no DECIMAL holds as much
+
+
 def _decimal_number(name: str, scale: int, decimals: int, most: int) -> dict[str, pl.Expr]:
     stored = pl.col(name).to_physical().cast(pl.Int128)
     finer, coarser = 10 ** max(scale - decimals, 0), 10 ** max(decimals - scale, 0)
     is_exact = stored % finer == 0 if finer > 1 else pl.lit(True)
-    is_small = (
-        stored.abs() <= most * finer // coarser
-    )  # compared before it is scaled, so that nothing can wrap
+    limit = most * finer // coarser  # compared before it is scaled, so that nothing can wrap
+    is_small = stored.abs() <= limit if limit < _MOST_STORED else pl.lit(True)
     units = pl.when(is_exact & is_small).then(stored) // finer * coarser
     return {
         f"{name}_is_number": pl.lit(True),
@@ -416,9 +420,13 @@ def _decimal_number(name: str, scale: int, decimals: int, most: int) -> dict[str
 
 
 def _moment(name: str, dtype: pl.DataType | None) -> pl.Expr:
-    """Date and time as written, null where there is no such day or time. A date alone is its midnight."""
+    """Date and time as written, null where there is no such day or time. A date alone is its midnight.
+
+    A year has four digits: a stored day before year 1 or after 9999 is no day.
+    """
     if isinstance(dtype, pl.Datetime | pl.Date):
-        return pl.col(name).cast(pl.Datetime("us"))
+        has_year = pl.col(name).dt.year().is_between(1, 9999)
+        return pl.when(has_year).then(pl.col(name)).cast(pl.Datetime("us"))
     text = pl.col(name)
     dashed = pl.when(text.str.contains(_DASHED)).then(text.str.replace("T", " ", literal=True))
     midnight = pl.when(text.str.len_bytes() == 10).then(pl.concat_str(dashed, pl.lit(" 00:00:00")))

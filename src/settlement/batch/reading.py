@@ -212,4 +212,4 @@ class _FirstReading:
         """The lines that are not plain, judged in full."""
         written = [pl.scan_parquet(self._written, glob=False)] if self._written else []
         kept = [self._kept_odd().lazy()] if self._odd else []
-        return self.files.judged(pl.concat([*written, *kept]))
+        return self.files.judged(pl.concat([*written, *kept]) if written or kept else self.files.raw.head(0))

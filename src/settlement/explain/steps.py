@@ -381,7 +381,9 @@ def of_absent_line(
     for institution in elsewhere:
         yield Step(1, "unpaid line of", institution, "another institution's: explain that one")
     if not rejected and not elsewhere:
-        yield Step(1, "paid in full 全额支付", "", "if the files of the run held it for this institution")
-        yield Step(1, "not known 未记录", "", "whether they did: lines paid in full are not recorded")
+        yield Step(
+            1, "not known 未记录", "", "whether the run had this line: lines paid in full are not recorded"
+        )
+        yield Step(1, "if it had 如有", "", "paid in full 全额支付; look for claim and line id in its files")
         for name, content in lines.items():
             yield Step(2, "look in 见", "", f"{name}, SHA-256 {content[:16]}…")

@@ -218,7 +218,7 @@ class Ledger:
                 f"ledger {self.folder}",
                 f"month {month:%Y-%m} is closed",
                 "an open month",
-                f"state the correction: `settlement restate BATCH --month {month:%Y-%m} --reason TEXT`",
+                f"settle the whole month anew: `settlement restate BATCH --month {month:%Y-%m} --reason TEXT`",
             )
         if is_restating and not self.is_closed(month):
             raise Refusal(
