@@ -214,7 +214,9 @@ def test_a_restatement_with_fewer_lines_warns_that_what_is_missing_is_recovered(
     fewer = books.restate("2026-03", hospital="40")
     assert fewer.lacks_lines
     assert "has 1 line(s), run 2026-03.1 had 2" in fewer.notes[0]
-    assert not books.restate("2026-03", hospital="100 50").lacks_lines  # as many as the run it restates, or more
+    assert not books.restate(
+        "2026-03", hospital="100 50"
+    ).lacks_lines  # as many as the run it restates, or more
 
 
 def test_a_difference_to_recover_is_carried_forward_until_it_is_recovered(books: Books) -> None:
