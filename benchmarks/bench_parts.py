@@ -73,7 +73,7 @@ def test_duplicates(benchmark: BenchmarkFixture, batch: Batch, tmp_path: Path) -
 
     def find() -> None:
         kept = Hashes(tmp_path / "hashes")
-        kept.add(hashes, 0, 1)
+        kept.add(hashes, 0, pl.int_range(1, len(hashes) + 1, eager=True))
         assert kept.rows(0).is_empty()
         (tmp_path / "hashes").unlink()
 

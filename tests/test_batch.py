@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from settlement import load_policy, read_batch, schemas
-from settlement.batch import month_of, rejected_lines
+from settlement.batch import month_of
 from settlement.batch.columns import matched
 from settlement.batch.lines import FAULTS, Context, first_fault, violations
 from settlement.errors import Refusal
@@ -111,7 +111,7 @@ def rejected(folder: Path, policy: Policy) -> list[tuple[str | None, ...]]:
     """(row number, rule, column_name) of every rejected line."""
     batch = read_batch(folder, "2026-03", policy)
     try:
-        frame = rejected_lines(batch).sort("source", "row_number").collect()
+        frame = batch.rejected(batch.staging.path).table.collect()
     finally:
         batch.close()
     return frame.select("row_number", "rule", "column_name").rows()
@@ -275,12 +275,14 @@ def test_the_first_rule_of_the_contract_wins_and_of_one_rule_the_first_column(
 def test_broken_rows_have_no_ids_and_count_no_points(tmp_path: Path, policy: Policy) -> None:
     text = csv_text([LINE]).encode() + csv_text([LINE]).splitlines()[1].encode() + b",9\nc3,\xff\n"
     batch = read_batch(write_batch(tmp_path / "batch", text), "2026-03", policy)
-    rows = rejected_lines(batch).sort("row_number").collect().rows()
+    bad = batch.rejected(batch.staging.path)
+    rows = bad.table.collect().rows()
     batch.close()
     assert rows == [
-        ("claims.csv", 2, None, None, "ragged_row", None, 0),
-        ("claims.csv", 3, None, None, "undecodable", None, 0),
+        ("claims.csv", 2, None, None, "ragged_row", None),
+        ("claims.csv", 3, None, None, "undecodable", None),
     ]
+    assert bad.points == 0
 
 
 @pytest.mark.parametrize(
@@ -300,7 +302,7 @@ def test_a_rejected_line_counts_with_its_points_if_they_are_plain(
 ) -> None:
     folder = write_batch(tmp_path / "batch", [LINE, {**LINE, "claim_id": "", "points": points}])
     batch = read_batch(folder, "2026-03", policy)
-    assert rejected_lines(batch).collect()["points"].to_list() == [counted]
+    assert batch.rejected(batch.staging.path).points == counted
     batch.close()
 
 
@@ -420,7 +422,7 @@ def test_copies_are_sought_over_all_files_in_byte_order_of_their_names(
     for name in ("a.csv", "B.csv", "10.csv"):
         (folder / "claims" / name).write_text(csv_text([LINE]), "utf-8")
     batch = read_batch(folder, "2026-03", policy)
-    found = rejected_lines(batch).sort("source").collect().select("source", "rule").rows()
+    found = batch.rejected(batch.staging.path).table.collect().select("source", "rule").rows()
     batch.close()
     assert [source.name for source in batch.sources] == ["claims/10.csv", "claims/B.csv", "claims/a.csv"]
     assert found == [("claims/B.csv", "duplicate_line"), ("claims/a.csv", "duplicate_line")]

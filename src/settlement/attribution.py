@@ -18,7 +18,7 @@ from .reasons import UnpaidReason
 from .rules import overage
 from .rules.overage import CELL
 from .rules.profiles import Profiles
-from .schemas import as_ledger_table
+from .schemas import with_ledger_types
 from .terms import GROUP, UNPAID_LINES
 
 _OVER = UnpaidReason.OVER_THRESHOLD.value
@@ -82,7 +82,7 @@ def unpaid_lines(
         lines = affected.filter(pl.col("fate").is_between(part["fate"].min(), part["fate"].max())).collect()
         unpaid = _unpaid(_paid_lines(lines, part, policy), part, month)
         parts.append(folder / f"unpaid-{number:06}.parquet")
-        as_ledger_table(UNPAID_LINES, unpaid).write_parquet(parts[-1])
+        with_ledger_types(UNPAID_LINES, unpaid).write_parquet(parts[-1])
     return pl.scan_parquet(parts, glob=False)
 
 
@@ -108,11 +108,8 @@ def _unpaid(lines: pl.DataFrame, fates: pl.DataFrame, month: date) -> pl.DataFra
     facts = fates.select("fate", "group", *GROUP, "submitted_by", "told_reason", "clause")
     return (
         lines.filter(pl.col("points") != pl.col("line_payable"))
-        .join(facts.select("fate", "group", "submitted_by"), on="fate", how="left", validate="m:1")
-        .sort("group", "settled_at", "claim_id", "line_id", "submitted_by")
-        .join(
-            facts.drop("group", "submitted_by"), on="fate", how="left", validate="m:1", maintain_order="left"
-        )
+        .join(facts, on="fate", how="left", validate="m:1")
+        .sort("group", *UNPAID_LINES.key[len(GROUP) :])
         .select(
             month=pl.lit(month),
             institution_id="settling_id",

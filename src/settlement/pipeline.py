@@ -1,5 +1,8 @@
 """The way of a line, in one place: `STEPS`, their order, and `settle`.
 
+Steps come in two kinds. Those in `LINE_STEPS` see lines; all they do turns on one settling institution at a time, so
+that any parts of a batch that keep a settling institution's lines together (`shard`) can take them apart from each
+other, on one machine or on many. Those in `POOL_STEPS` see what the lines of all institutions came to.
 Layer 4. Branching on the policy's readings happens here; rules know frames only. Source: rules 3–8.
 """
 
@@ -14,7 +17,7 @@ from typing import TypeAlias, TypeVar
 import polars as pl
 
 from . import attribution, exact, schemas, terms
-from .batch import Batch, Progress, rejected_lines
+from .batch import Batch, Progress
 from .batch.staging import Staging
 from .errors import Fault, Refusal
 from .policy import Policy
@@ -30,8 +33,10 @@ Tables: TypeAlias = Mapping[str, pl.DataFrame | pl.LazyFrame]
 class Settlement:
     """The result of one month: polars frames named as the ledger's tables, without run_id.
 
-    `counts` holds lines_in, lines_settled, lines_rejected and points_in, points_settled, points_rejected (10⁻⁴).
-    `tables` has `unpaid_lines` as a lazy frame over files in `staging`, which live as long as this object.
+    `counts` holds lines_in, lines_settled, lines_rejected and points_in, points_settled, points_rejected (10⁻⁴), and
+    lines_read, points_read: every line as it was counted when its file was read.
+    `tables` has `unpaid_lines` and `rejected_lines` as lazy frames over files in `staging`, which live as long as this
+    object.
     Two frames tell how payable points came about, and are no ledger tables: `overage_by_tier` as `overage.by_tier`
     and `relief` as `overage.let_through` make them.
     """
@@ -84,7 +89,7 @@ class Work:
     profiles: pl.DataFrame = field(default_factory=pl.DataFrame)  # what lines of one fate have in common
     groups: pl.DataFrame = field(default_factory=pl.DataFrame)  # settling institution × regime × class
     cells: pl.DataFrame = field(default_factory=pl.DataFrame)  # group × rank × day, with its cut
-    suspended_since: pl.DataFrame = field(default_factory=pl.DataFrame)  # first line on suspended days
+    suspended: pl.DataFrame = field(default_factory=pl.DataFrame)  # institutions with lines on suspended days
     tables: dict[str, pl.DataFrame | pl.LazyFrame] = field(default_factory=dict)
     staging: Staging = field(default_factory=Staging)
     counts: dict[str, int] = field(default_factory=dict)
@@ -106,15 +111,33 @@ def _known(made: _Made | None) -> _Made:
     return made
 
 
+Through = Callable[[Work, Progress], None]
+
+
+def here(work: Work, progress: Progress) -> None:
+    """Take all lines of the batch through `LINE_STEPS`, as one shard on this machine."""
+    for sentence, step in LINE_STEPS:
+        progress(sentence)
+        step(work)
+
+
 def settle(
-    batch: Batch, policy: Policy, progress: Progress = lambda _: None, carried: Carried | None = None
+    batch: Batch,
+    policy: Policy,
+    progress: Progress = lambda _: None,
+    carried: Carried | None = None,
+    through: Through = here,
 ) -> Settlement:
-    """Settle one month of lines under a policy.
+    """Settle one month of lines under a policy. `through` takes the lines through `LINE_STEPS`, in whatever shards.
 
     Raises Refusal where the rules refuse (no threshold row, no zone, month outside the policy …).
     """
     work = begun(batch, policy, carried)
-    for sentence, step in STEPS:
+    for sentence, step in TIME_STEPS:
+        progress(sentence)
+        step(work)
+    through(work, progress)
+    for sentence, step in POOL_STEPS:
         progress(sentence)
         step(work)
     tables = {
@@ -184,9 +207,10 @@ def profile(work: Work) -> None:
 
 def reject(work: Work) -> None:
     """Bad lines → rejected_lines, with the points they stand for (data 2)."""
-    rejected = rejected_lines(work.batch).collect().sort("source", "row_number")
-    work.counts |= {"lines_rejected": rejected.height, "points_rejected": _total(rejected, "points")}
-    work.tables["rejected_lines"] = rejected.drop("points")
+    rejected, lines = work.batch.rejected(work.staging.path), work.batch.lines
+    work.counts |= {"lines_rejected": rejected.lines, "points_rejected": rejected.points}
+    work.counts |= {"lines_read": lines.lines, "points_read": lines.points}
+    work.tables["rejected_lines"] = rejected.table
 
 
 def judge(work: Work) -> None:
@@ -250,30 +274,21 @@ def attribute(work: Work) -> None:
     work.tables["unpaid_lines"] = attribution.unpaid_lines(
         affected, fates, policy, work.batch.first_day, folder
     )
-    work.suspended_since = attribution.first_serviced_suspended(affected, fates)
-
-
-def report_groups(work: Work) -> None:
-    """Groups → settlements and daily_points."""
-    work.tables["settlements"] = work.groups.select(
-        month=pl.lit(work.batch.first_day),
-        institution_id="settling_id",
-        zone="zone",
-        payment_class="payment_class",
-        regime="regime",
-        point_class="point_class",
-        line_count="line_count",
-        submitted_points=exact.as_points(pl.col("submitted")),
-        ineligible_points=exact.as_points(pl.col("ineligible")),
-        eligible_points=exact.as_points(pl.col("eligible")),
-        threshold_points=exact.as_threshold(pl.col("threshold")),
-        overage_points=exact.as_points(pl.col("overage")),
-        payable_points=exact.as_points(pl.col("payable")),
-        unpaid_points=exact.as_points(pl.col("unpaid")),
-        point_value=exact.as_point_value(pl.col("point_value")),
-        payable_amount=exact.as_money(pl.col("amount")),
-        clause="threshold_clause",
+    suspended = work.profiles.filter(attribution.is_suspended())
+    work.suspended = (
+        suspended.group_by("settling_id")
+        .agg(pl.col("line_count").sum())
+        .join(
+            attribution.first_serviced_suspended(affected, fates),
+            on="settling_id",
+            how="left",
+            validate="1:1",
+        )
     )
+
+
+def daily(work: Work) -> None:
+    """Profiles → daily_points of the groups with a threshold."""
     points, is_eligible = pl.col("positive_points") + pl.col("negative_points"), pl.col("reason").is_null()
     with_threshold = work.groups.filter(pl.col("threshold").is_not_null())
     work.tables["daily_points"] = (
@@ -297,25 +312,42 @@ def report_groups(work: Work) -> None:
     )
 
 
+def report_groups(work: Work) -> None:
+    """Groups → settlements."""
+    work.tables["settlements"] = work.groups.select(
+        month=pl.lit(work.batch.first_day),
+        institution_id="settling_id",
+        zone="zone",
+        payment_class="payment_class",
+        regime="regime",
+        point_class="point_class",
+        line_count="line_count",
+        submitted_points=exact.as_points(pl.col("submitted")),
+        ineligible_points=exact.as_points(pl.col("ineligible")),
+        eligible_points=exact.as_points(pl.col("eligible")),
+        threshold_points=exact.as_threshold(pl.col("threshold")),
+        overage_points=exact.as_points(pl.col("overage")),
+        payable_points=exact.as_points(pl.col("payable")),
+        unpaid_points=exact.as_points(pl.col("unpaid")),
+        point_value=exact.as_point_value(pl.col("point_value")),
+        payable_amount=exact.as_money(pl.col("amount")),
+        clause="threshold_clause",
+    )
+
+
 def find(work: Work) -> None:
     """Timelines and suspended lines → findings (rules 3.7)."""
     registry = work.batch.tables["institutions"]
     types = dict(registry.select("institution_id", "institution_type").iter_rows())
     finding = Finding.BILLED_WHILE_SUSPENDED
-    billed = (
-        work.profiles.filter(attribution.is_suspended())
-        .group_by("settling_id")
-        .agg(pl.col("line_count").sum())
-        .join(work.suspended_since, on="settling_id", how="left", validate="1:1")
-        .select(
-            institution_id="settling_id",
-            finding=pl.lit(finding.value),
-            occurred_on="first_serviced",
-            detail=pl.concat_str(
-                pl.col("line_count").cast(pl.String), pl.lit(" line(s) serviced on suspended days")
-            ),
-            clause=pl.lit(finding.clause),
-        )
+    billed = work.suspended.select(
+        institution_id="settling_id",
+        finding=pl.lit(finding.value),
+        occurred_on="first_serviced",
+        detail=pl.concat_str(
+            pl.col("line_count").cast(pl.String), pl.lit(" line(s) serviced on suspended days")
+        ),
+        clause=pl.lit(finding.clause),
     )
     known = work.timelines.findings(types, work.batch.last_day, work.policy)
     work.tables["findings"] = pl.concat([known, billed])
@@ -374,8 +406,10 @@ def state(work: Work) -> None:
     )
 
 
-STEPS: tuple[tuple[str, Callable[[Work], None]], ...] = (
-    ("timelines of the institutions", time),
+Step: TypeAlias = tuple[str, Callable[[Work], None]]
+
+TIME_STEPS: tuple[Step, ...] = (("timelines of the institutions", time),)
+LINE_STEPS: tuple[Step, ...] = (
     ("totals of the lines", profile),
     ("rejected lines", reject),
     ("eligibility", judge),
@@ -383,11 +417,15 @@ STEPS: tuple[tuple[str, Callable[[Work], None]], ...] = (
     ("groups", total),
     ("thresholds", cap),
     ("attribution to lines", attribute),
+    ("totals of the days", daily),
+)
+POOL_STEPS: tuple[Step, ...] = (
     ("point values", price),
     ("statements", state),
     ("findings", find),
     ("result tables", report_groups),
 )
+STEPS = (*TIME_STEPS, *LINE_STEPS, *POOL_STEPS)
 
 
 # ---------------------------------------------------------------- what the steps need

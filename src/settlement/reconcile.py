@@ -42,7 +42,7 @@ def proofs(batch: Batch, settlement: Settlement, taken: pl.DataFrame | None = No
     Raises Fault naming every one that fails.
     """
     made = (
-        *_of_lines(batch, settlement),
+        *_of_lines(settlement),
         *_of_groups(settlement),
         *_of_money(batch, settlement),
         *_of_adjustments(settlement, taken),
@@ -140,17 +140,17 @@ def _net() -> pl.Expr:
     return pl.col("payable_amount") - pl.sum_horizontal(less)
 
 
-def _of_lines(batch: Batch, settlement: Settlement) -> Iterator[Proof]:
+def _of_lines(settlement: Settlement) -> Iterator[Proof]:
     """Lines and points in, counted at the source, against settled + rejected (data 2)."""
     counts = settlement.counts
-    yield _equal("lines in = lines read", counts["lines_in"], batch.lines.lines)
+    yield _equal("lines in = lines read", counts["lines_in"], counts["lines_read"])
     yield _equal(
         "lines in = settled + rejected",
         counts["lines_in"],
         counts["lines_settled"] + counts["lines_rejected"],
     )
     points = counts["points_settled"] + counts["points_rejected"]
-    yield Proof("points in = settled + rejected", points_text(batch.lines.points), points_text(points))
+    yield Proof("points in = settled + rejected", points_text(counts["points_read"]), points_text(points))
 
 
 def _of_groups(settlement: Settlement) -> Iterator[Proof]:

@@ -191,12 +191,13 @@ def _carried(order: Order, standing: Standing) -> Carried:
 
 
 def _strict_refusal(settlement: Settlement) -> Refusal:
-    rejected = settlement.rejected_lines
-    by_rule = rejected.group_by("rule").len().sort("len", "rule", descending=[True, False]).rows()
-    first = rejected.row(0, named=True)
+    rejected = settlement.tables["rejected_lines"].lazy()
+    by_rule = rejected.group_by("rule").len().sort("len", "rule", descending=[True, False]).collect().rows()
+    first = rejected.head(1).collect().row(0, named=True)
+    lines = settlement.counts["lines_rejected"]
     return Refusal(
         "claims, --strict",
-        f"{rejected.height} rejected line(s): {', '.join(f'{rule} {count}' for rule, count in by_rule)}; "
+        f"{lines} rejected line(s): {', '.join(f'{rule} {count}' for rule, count in by_rule)}; "
         f"the first is row {first['row_number']} of {first['source']}",
         "no rejected line",
         "correct the lines, or run without --strict",

@@ -246,6 +246,10 @@ def as_ledger_table(table: terms.Table, frame: _Frame) -> _Frame:
     """The columns of a ledger table but run_id, with exact types, in canonical order; a lazy frame has both already."""
     if isinstance(frame, pl.LazyFrame):
         return frame
-    schema = polars_schema(table)
-    columns = [pl.col(name).cast(dtype) for name, dtype in schema.items() if name != "run_id"]
-    return frame.select(columns).sort(table.key, maintain_order=True)
+    return with_ledger_types(table, frame).sort(table.key, maintain_order=True)
+
+
+def with_ledger_types(table: terms.Table, rows: pl.DataFrame) -> pl.DataFrame:
+    """The columns of a ledger table but run_id, with exact types; rows stay in their order."""
+    types = polars_schema(table).items()
+    return rows.select(pl.col(name).cast(dtype) for name, dtype in types if name != "run_id")

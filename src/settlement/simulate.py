@@ -177,7 +177,7 @@ def _number(where: str, text: str, above: Decimal) -> Decimal:
 # ---------------------------------------------------------------- what scenarios have in common
 
 # what becomes of single lines, and of amounts that groups have already
-_NOT_ASKED = (pipeline.attribute, pipeline.state, pipeline.find, pipeline.report_groups)
+_NOT_ASKED = (pipeline.attribute, pipeline.daily, pipeline.state, pipeline.find, pipeline.report_groups)
 _ASKED = [step for _, step in STEPS if step not in _NOT_ASKED]
 _GROUPING, _PAYING = _ASKED[: _ASKED.index(pipeline.cap)], _ASKED[_ASKED.index(pipeline.cap) + 1 :]
 

@@ -98,9 +98,12 @@ def _lines(report: Report) -> Table:
 def _rejected(report: Report) -> Table:
     table = _table("Rejected 剔除", "lines", "<rule", "<meaning", "<first seen: file, data row")
     by_rule = (
-        report.settlement.rejected_lines.group_by("rule", maintain_order=True)
+        report.settlement.tables["rejected_lines"]
+        .lazy()
+        .group_by("rule", maintain_order=True)
         .agg(pl.len(), pl.col("source").first(), pl.col("row_number").first())
         .sort("len", "rule", descending=[True, False])
+        .collect()
     )
     for rule, count, source, row in by_rule.rows():
         known = RejectRule[rule.upper()]
@@ -197,7 +200,9 @@ def _is_suspicious(report: Report) -> bool:
 
 
 def _elsewhere(report: Report) -> int:
-    return report.settlement.rejected_lines.filter(pl.col("rule") == RejectRule.OUTSIDE_MONTH.value).height
+    is_outside = pl.col("rule") == RejectRule.OUTSIDE_MONTH.value
+    rejected = report.settlement.tables["rejected_lines"].lazy()
+    return int(rejected.select(is_outside.sum()).collect().item())
 
 
 def _warning(report: Report) -> Text:

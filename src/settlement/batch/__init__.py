@@ -23,8 +23,9 @@ from ..errors import Refusal, told_by_the_system
 from ..policy import Policy
 from . import csv_file, tables
 from .columns import Columns, matched
-from .lines import FAULTS, JUDGED, Context, judged, plain_way
+from .lines import JUDGED, Context, judged, plain_way
 from .reading import Lines, TypedFiles
+from .rejected import Rejected, rejected
 from .staging import Staging
 from .tables import SourceFile
 
@@ -76,6 +77,10 @@ class Batch:
     def bad_lines(self) -> pl.LazyFrame:
         """Lines that break a rule: source, row_number, claim_id, line_id, points, fault."""
         return self.lines.bad()
+
+    def rejected(self, folder: Path) -> Rejected:
+        """The bad lines as the ledger knows them, staged in `folder`."""
+        return rejected(self.bad_lines, self.sources, folder)
 
     @cached_property
     def file_sha256(self) -> dict[str, str]:
@@ -483,33 +488,3 @@ class _Reader:
             lines_in=self.lines_in,
             staging=self.staging,
         )
-
-
-def rejected_lines(batch: Batch) -> pl.LazyFrame:
-    """The bad lines of a batch as the ledger knows them.
-
-    Rows: one per rejected line. Adds: source, row_number, claim_id, line_id, rule, column_name; points (10⁻⁴).
-    """
-    files = pl.LazyFrame(
-        [(source.group, source.rows_before, source.name) for source in batch.sources],
-        schema={"source": pl.UInt32, "rows_before": pl.Int64, "file": pl.String},
-        orient="row",
-    )
-    rules = {place: rule.value for place, (rule, _) in enumerate(FAULTS)}
-    columns = {place: column for place, (_, column) in enumerate(FAULTS)}
-    located = batch.bad_lines.sort("row_number").join_asof(
-        files.with_columns(first_row=pl.col("rows_before") + 1).sort("first_row"),
-        left_on="row_number",
-        right_on="first_row",
-        by="source",
-        check_sortedness=False,
-    )
-    return located.select(
-        source="file",
-        row_number=pl.col("row_number") - pl.col("rows_before"),
-        claim_id="claim_id",
-        line_id="line_id",
-        rule=pl.col("fault").replace_strict(rules, return_dtype=pl.String),
-        column_name=pl.col("fault").replace_strict(columns, return_dtype=pl.String),
-        points=pl.col("points").fill_null(0),
-    )

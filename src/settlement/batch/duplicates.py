@@ -6,6 +6,7 @@ Source: data 2. Sought among lines that broke no other rule.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -20,6 +21,15 @@ PLACE = ("source", "row_number")
 _ODD = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)  # mix the three hashes unevenly
 
 
+@dataclass(frozen=True)
+class _Block:
+    """Hashes of rows of a source as they lie in the file. Their row numbers follow them where `first_row` is None."""
+
+    source: int
+    count: int
+    first_row: int | None
+
+
 class Hashes:
     """The hashes of all keys of a batch, kept in a file, and which of them come twice.
 
@@ -28,44 +38,54 @@ class Hashes:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._blocks: list[
-            tuple[int, int, int]
-        ] = []  # source, first row number, rows; in the order of the file
+        self._blocks: list[_Block] = []
 
-    def add(self, hashes: pl.Series, source: int = -1, first_row: int = 0) -> None:
-        """Keep the hashes of consecutive rows of a source; without one, of rows that are found in another way."""
+    def add(self, hashes: pl.Series, source: int = -1, rows: pl.Series | None = None) -> None:
+        """Keep the hashes of rows of a source; without one, of rows that are found in another way."""
+        block = _Block(source, len(hashes), 0 if rows is None else _first_if_consecutive(rows))
         with self._file.open("ab") as kept:
             kept.write(hashes.to_numpy().data)
-        self._blocks.append((source, first_row, len(hashes)))
+            if rows is not None and block.first_row is None:
+                kept.write(rows.to_numpy().data)
+        self._blocks.append(block)
 
     @cached_property
     def repeated(self) -> pl.Series:
         """Hashes that come more than once."""
-        total = sum(rows for _, _, rows in self._blocks)
-        parts = -(-total // _PART) or 1
-        found = [self._repeated_in(part, parts) for part in range(parts)]
-        return pl.concat(found).unique()
+        parts = -(-sum(block.count for block in self._blocks) // _PART) or 1
+        return pl.concat(self._repeated_in(part, parts) for part in range(parts)).unique()
 
     def _repeated_in(self, part: int, parts: int) -> pl.Series:
-        blocks = [block.filter(block % parts == part) if parts > 1 else block for _, _, block in self._read()]
+        blocks = [some.filter(some % parts == part) if parts > 1 else some for _, some, _ in self._read()]
         hashes = pl.concat(blocks or [pl.Series(dtype=pl.UInt64)]).sort()
         return hashes.filter(hashes == hashes.shift())
 
     def rows(self, source: int) -> pl.Series:
         """Row numbers of the lines of a source whose hash comes more than once."""
+        repeated = self.repeated.implode()
         found = [
-            block.is_in(self.repeated.implode()).arg_true().cast(pl.Int64) + first_row
-            for of, first_row, block in self._read()
+            rows.gather(hashes.is_in(repeated).arg_true())
+            for of, hashes, rows in self._read()
             if of == source
         ]
         return pl.concat(found or [pl.Series(dtype=pl.Int64)])
 
-    def _read(self) -> Iterator[tuple[int, int, pl.Series]]:
+    def _read(self) -> Iterator[tuple[int, pl.Series, pl.Series]]:
+        """Source, hashes and row numbers of each block."""
         if not self._blocks:
             return
         with self._file.open("rb") as kept:
-            for source, first_row, rows in self._blocks:
-                yield source, first_row, pl.Series(np.fromfile(kept, np.uint64, rows))
+            for block in self._blocks:
+                hashes = pl.Series(np.fromfile(kept, np.uint64, block.count))
+                if block.first_row is None:
+                    rows = pl.Series(np.fromfile(kept, np.int64, block.count))
+                else:
+                    rows = pl.int_range(block.first_row, block.first_row + block.count, eager=True)
+                yield block.source, hashes, rows
+
+
+def _first_if_consecutive(rows: pl.Series) -> int | None:
+    return int(rows[0]) if (rows.diff().drop_nulls() == 1).all() else None
 
 
 _PART = 40_000_000  # hashes that are sorted together: 320 MB

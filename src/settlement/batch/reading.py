@@ -186,7 +186,7 @@ class _FirstReading:
         if rows.is_empty():
             return rows
         with self._noting:
-            self.hashes.add(rows["hash"], self.files.source, rows[ROW_NUMBER][0])
+            self.hashes.add(rows["hash"], self.files.source, rows[ROW_NUMBER].cast(pl.Int64))
             self.lines += rows.height
             self.points += int(rows["points_units"].sum())
             self._set_aside(rows.select(self._columns)[rows["is_plain"].not_().arg_true()])
