@@ -9,7 +9,7 @@ Source: rules 4, 5, 7.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -58,11 +58,20 @@ class Relevant:
 
 @dataclass(frozen=True)
 class Digit:
-    """One column of a profile: the place of a line's value among the values it can have, never null."""
+    """One column of a profile: the place of a line's value among the `size` values it can have, never null.
+
+    `value`: from the place back to the value.
+    """
 
     name: str
     place: pl.Expr
-    values: pl.Series
+    size: int
+    value: Callable[[pl.Expr], pl.Expr]
+
+
+def _listed(name: str, place: pl.Expr, values: pl.Series) -> Digit:
+    """A column whose values are few enough to be listed."""
+    return Digit(name, place, len(values), lambda number: pl.lit(values).gather(number))
 
 
 class Profiles:
@@ -75,7 +84,7 @@ class Profiles:
         self._first_day = changes[0] - timedelta(days=1) if changes else date.min
         days = pl.date_range(self._first_day, changes[-1] if changes else date.min, eager=True)
         self._newest_on = self._changes.search_sorted(days, side="right") - 1  # one place per day
-        self._sizes = [(digit.name, len(digit.values)) for digit in self._digits({})]
+        self._sizes = [digit.size for digit in self._digits({})]
 
     @property
     def keys(self) -> list[str]:
@@ -89,11 +98,12 @@ class Profiles:
         Adds:  the columns `keys` (Int64, never null).
         Source: rules 4, 5.
         """
-        digits = {digit.name: digit.place for digit in self._digits(lines.collect_schema())}
         numbers = {key: pl.lit(0, dtype=pl.Int64) for key in self.keys}
-        for (key, weight, size), name in zip(self._places(), digits, strict=True):
+        for digit, (key, weight, size) in zip(
+            self._digits(lines.collect_schema()), self._places(), strict=True
+        ):
             if size > 1:
-                numbers[key] = numbers[key] + digits[name].cast(pl.Int64) * weight
+                numbers[key] = numbers[key] + digit.place.cast(pl.Int64) * weight
         return lines.with_columns(**numbers)
 
     def spelled(self, profiles: pl.DataFrame) -> pl.DataFrame:
@@ -102,14 +112,14 @@ class Profiles:
         Rows:  one per profile. Needs: `keys`. Adds: the columns of PROFILE; codes as text, null where none counts.
         """
         return profiles.with_columns(
-            pl.lit(digit.values).gather(pl.col(key) // weight % size).alias(digit.name)
+            digit.value(pl.col(key) // weight % size).alias(digit.name)
             for digit, (key, weight, size) in zip(self._digits({}), self._places(), strict=True)
         )
 
     def _places(self) -> Iterator[tuple[str, int, int]]:
         """Key, weight and size of each digit; a digit that does not fit any more begins the next key."""
         number, weight = 0, 1
-        for _, size in self._sizes:
+        for size in self._sizes:
             if weight * size > _MOST:
                 number, weight = number + 1, 1
             yield f"profile_{number}", weight, size
@@ -121,16 +131,16 @@ class Profiles:
         institution = pl.col("institution_id").cast(pl.Enum(institutions)).to_physical()
         category = pl.col("visit_category")
         return [
-            Digit("institution_id", institution, institutions),
-            Digit("serviced_on", self._change_of(institution), self._changes),
+            _listed("institution_id", institution, institutions),
+            _listed("serviced_on", self._change_of(institution), self._changes),
             self._settled(institution),
-            Digit("visit_category", category.to_physical(), pl.Series(VISIT_CATEGORIES)),
-            Digit("is_emergency", pl.col("is_emergency"), pl.Series([False, True])),
+            _listed("visit_category", category.to_physical(), pl.Series(VISIT_CATEGORIES)),
+            _listed("is_emergency", pl.col("is_emergency"), pl.Series([False, True])),
             _code("insurance_type", relevant.insurance_types, dtypes),
             _code("department_id", relevant.departments, dtypes),
             _code("physician_id", relevant.physicians, dtypes),
             _code("disease_code", relevant.diseases, dtypes, category == "special_outpatient"),
-            Digit("point_class", pl.col("point_class").to_physical(), pl.Series(POINT_CLASSES)),
+            _listed("point_class", pl.col("point_class").to_physical(), pl.Series(POINT_CLASSES)),
             _rank(relevant.priority),
         ]
 
@@ -143,12 +153,16 @@ class Profiles:
         return pl.min_horizontal(newest, last)
 
     def _settled(self, institution: pl.Expr) -> Digit:
-        first, last = self._relevant.settled_days
+        """0 where days do not count, else 1 + days since the first day; not listed, for they may be all to come."""
+        first, last = map(_number_of, self._relevant.settled_days)
         has_days = pl.lit(self._relevant.institutions["has_days"]).gather(institution)
-        day = pl.col("settled_at").dt.date().to_physical() - (_number_of(first) - 1)
-        days = pl.date_range(first, last, eager=True)
+        day = pl.col("settled_at").dt.date().to_physical() - (first - 1)
         place = pl.when(has_days).then(day).otherwise(0)
-        return Digit("settled_on", place, pl.Series([None, *days], dtype=pl.Date))
+
+        def value(number: pl.Expr) -> pl.Expr:
+            return pl.when(number > 0).then((number + (first - 1)).cast(pl.Int32)).cast(pl.Date)
+
+        return Digit("settled_on", place, 2 + last - first, value)
 
 
 def _number_of(day: date) -> int:
@@ -162,14 +176,14 @@ def _code(
     """0 for a code that no rule names, else 1 + its place in `known`. Without any such code the column is not read."""
     values = pl.Series([None, *known], dtype=pl.String)
     if not known:
-        return Digit(name, pl.lit(0), values)
+        return _listed(name, pl.lit(0), values)
     dtype = dtypes.get(name)
     if isinstance(dtype, pl.Enum):  # each category is looked up once, not each line
         places = dtype.categories.to_frame(name).select(_known_place(name, known)).to_series()
         place = pl.lit(places).gather(pl.col(name).to_physical()).fill_null(0)
     else:
         place = _known_place(name, known)
-    return Digit(name, place if also is None else pl.when(also).then(place).otherwise(0), values)
+    return _listed(name, place if also is None else pl.when(also).then(place).otherwise(0), values)
 
 
 def _known_place(name: str, known: Sequence[str]) -> pl.Expr:
@@ -181,6 +195,6 @@ def _rank(priority: Sequence[str]) -> Digit:
     """Place of the charge category in the list; categories not listed share the last rank (rules 7)."""
     ranks = pl.Series(range(len(priority) + 1), dtype=pl.UInt8)
     if not priority:
-        return Digit("rank", pl.lit(0), ranks)
+        return _listed("rank", pl.lit(0), ranks)
     listed = pl.col("charge_category").cast(pl.Enum(priority), strict=False).to_physical()
-    return Digit("rank", listed.cast(pl.UInt32).fill_null(len(priority)), ranks)
+    return _listed("rank", listed.cast(pl.UInt32).fill_null(len(priority)), ranks)
