@@ -28,7 +28,7 @@ from test_batch import write_batch
 from test_ledger import APRIL, MARCH, post, snapshot
 
 TESTS = Path(__file__).parent
-KILLS, SEED = os.environ.get("SETTLEMENT_KILLS", "40"), os.environ.get("SETTLEMENT_KILL_SEED", "1")
+KILLS, SEED = os.environ.get("SETTLEMENT_KILLS", "20"), os.environ.get("SETTLEMENT_KILL_SEED", "1")
 
 
 @pytest.fixture
