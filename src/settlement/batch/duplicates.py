@@ -85,7 +85,9 @@ class Hashes:
 
 
 def _first_if_consecutive(rows: pl.Series) -> int | None:
-    return int(rows[0]) if (rows.diff().drop_nulls() == 1).all() else None
+    """The first of these row numbers, no two of which are alike, if they follow each other without a gap."""
+    first, last = int(rows[0]), int(rows[-1])
+    return first if last - first == len(rows) - 1 and rows.is_sorted() else None
 
 
 _PART = 40_000_000  # hashes that are sorted together: 320 MB
