@@ -198,7 +198,7 @@ def time(work: Work) -> None:
 def profile(work: Work) -> None:
     """Good lines → profiles: the one pass over all lines that totals need (rules 7)."""
     work.written_profiles = coding = Profiles(relevant(work))
-    parts, repeated = work.batch.lines.reduced(lambda lines: _summed(coding.keyed(lines), coding.keys))
+    parts, repeated = work.batch.lines.reduced(lambda lines: summed(coding.keyed(lines), coding.keys))
     work.profiles = coding.spelled(_added([*parts, repeated.with_columns(-pl.col(_COUNTED))], coding.keys))
     _refuse_unconverted(work)
     for lines, most in _largest_sum(work.profiles):
@@ -448,7 +448,7 @@ def _largest_sum(profiles: pl.DataFrame) -> list[tuple[int, int]]:
 _COUNTED = ("line_count", "positive_points", "negative_points", "unconverted")
 
 
-def _summed(lines: pl.LazyFrame, keys: list[str]) -> pl.LazyFrame:
+def summed(lines: pl.LazyFrame, keys: list[str]) -> pl.LazyFrame:
     """Lines → what they come to per profile, in 10⁻⁴ point."""
     points = pl.col("points")
     return (

@@ -126,7 +126,7 @@ class Lines:
         return [self._first_reading_of(files, reduce) for files in self.typed]
 
     def _first_reading_of(self, files: TypedFiles, reduce: Reduce) -> pl.DataFrame:
-        reading = _FirstReading(files, self._hashes, self.folder)
+        reading = FirstReading(files, self._hashes, self.folder)
         found = reading.reduced(reduce)
         self._count(reading.lines, reading.points)
         self.stage(reading.odd_lines, is_counted=False)
@@ -154,7 +154,7 @@ class Lines:
         return self.repeated.filter(~pl.col("is_staged")).drop("is_staged")
 
 
-class _FirstReading:
+class FirstReading:
     """The first reading of typed files: notes hashes, counts and odd lines while the plain ones stream past."""
 
     def __init__(self, files: TypedFiles, hashes: Hashes, folder: Path) -> None:
@@ -167,8 +167,16 @@ class _FirstReading:
         self._noting = Lock()
 
     def reduced(self, reduce: Reduce) -> pl.DataFrame:
+        return reduce(self.plain()).collect(engine="streaming")
+
+    def plain(self) -> pl.LazyFrame:
+        """The plain lines: the columns of JUDGED without fault."""
+        return self.noted().filter("is_plain").select(self.files.way.columns).drop("fault")
+
+    def noted(self) -> pl.LazyFrame:
+        """All lines, noted as they stream past: what their file holds, its codes as numbers, is_plain and hash."""
         way = self.files.way
-        noted = (
+        return (
             self.files.raw.with_columns(way.coded)
             .with_columns(is_plain=way.is_plain, hash=key_hash())
             .map_batches(
@@ -179,8 +187,6 @@ class _FirstReading:
                 slice_pushdown=False,
             )
         )
-        plain = noted.filter("is_plain").select(way.columns).drop("fault")
-        return reduce(plain).collect(engine="streaming")
 
     def _note(self, rows: pl.DataFrame) -> pl.DataFrame:
         if rows.is_empty():
