@@ -381,7 +381,7 @@ def _clean(name: str, dtype: pl.DataType | None = None) -> pl.Expr:
 def _number(name: str, dtype: pl.DataType | None, decimals: int, most: int) -> dict[str, pl.Expr]:
     """Four columns: is it a number, too many decimals, out of range, and the value in whole units."""
     if isinstance(dtype, pl.Decimal):
-        return _decimal_number(name, dtype.scale, decimals, most)
+        return _decimal_number(name, dtype, decimals, most)
     return _written_number(name, decimals, most)
 
 
@@ -406,16 +406,16 @@ def _written_number(name: str, decimals: int, most: int) -> dict[str, pl.Expr]:
     }
 
 
-_MOST_STORED = 10**38  # no DECIMAL holds as much
-
-
-def _decimal_number(name: str, scale: int, decimals: int, most: int) -> dict[str, pl.Expr]:
-    stored = pl.col(name).to_physical().cast(pl.Int128)
-    finer, coarser = 10 ** max(scale - decimals, 0), 10 ** max(decimals - scale, 0)
+def _decimal_number(name: str, dtype: pl.Decimal, decimals: int, most: int) -> dict[str, pl.Expr]:
+    """Checked before it is scaled, so that nothing can wrap; what the type rules out is not asked of every line."""
+    finer, coarser = 10 ** max(dtype.scale - decimals, 0), 10 ** max(decimals - dtype.scale, 0)
+    limit, most_stored = most * finer // coarser, 10**dtype.precision - 1
+    stored = pl.col(name).to_physical().cast(pl.Int64 if most_stored < 2**63 else pl.Int128)
     is_exact = stored % finer == 0 if finer > 1 else pl.lit(True)
-    limit = most * finer // coarser  # compared before it is scaled, so that nothing can wrap
-    is_small = stored.abs() <= limit if limit < _MOST_STORED else pl.lit(True)
-    units = pl.when(is_exact & is_small).then(stored) // finer * coarser
+    is_small = stored.abs() <= limit if limit < most_stored else pl.lit(True)
+    units = pl.when(is_exact & is_small).then(stored) if finer > 1 or limit < most_stored else stored
+    if finer > 1 or coarser > 1:
+        units = units // finer * coarser
     return {
         f"{name}_is_number": pl.lit(True),
         f"{name}_has_too_many_decimals": ~is_exact,
