@@ -11,7 +11,7 @@ from datetime import date
 import polars as pl
 
 from .errors import Refusal
-from .ledger import RESTATED, Ledger
+from .ledger import Ledger, paid_runs
 from .reconcile import Proof, balances_after, carried_proof, unlike_balances
 from .schemas import polars_schema
 from .terms import STATEMENTS
@@ -19,9 +19,7 @@ from .terms import STATEMENTS
 
 def paid_statements(ledger: Ledger) -> pl.DataFrame:
     """Rows of `statements` of every month's run that was paid: the newest one that restates nothing."""
-    acts = [act for act in ledger.acts() if act.made_run and act.act != RESTATED]
-    paid = {act.month: act.run_id for act in acts if act.month and act.run_id}
-    frames = [ledger.scan(run_id, STATEMENTS.name) for run_id in paid.values()]
+    frames = [ledger.scan(run_id, STATEMENTS.name) for run_id in paid_runs(ledger.acts()).values()]
     return pl.concat([pl.LazyFrame(schema=polars_schema(STATEMENTS)), *frames]).collect()
 
 

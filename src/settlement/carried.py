@@ -12,7 +12,7 @@ from datetime import date
 import polars as pl
 
 from . import exact
-from .ledger import RESTATED, Act, Ledger, pending_for, taken_by
+from .ledger import Act, Ledger, paid_runs, pending_for, taken_by
 from .rules.statements import NO_BALANCES
 from .schemas import polars_schema
 from .terms import ADJUSTMENTS
@@ -66,14 +66,11 @@ def _rows(ledger: Ledger, restating: Sequence[str]) -> pl.DataFrame:
 
 
 def _balances(ledger: Ledger, month: date, acts: Sequence[Act]) -> pl.DataFrame:
-    """Negative balances that the newest earlier statement of each institution carried forward.
+    """Negative balances that the newest earlier statement of each institution that was paid carried forward.
 
-    Of a restated month it is the statement that was paid, not the one that says what should have been: the
-    difference reaches the institution as an adjustment, and must not reach it twice.
     Rows: one per settling institution with such a balance. Adds: settling_id, brought_forward (fen, < 0).
     """
-    paid = {act.month: act.run_id for act in acts if act.made_run and act.act != RESTATED}
-    earlier = [run for of, run in paid.items() if of is not None and run is not None and of < month]
+    earlier = [run_id for of, run_id in paid_runs(acts).items() if of < month]
     if not earlier:
         return NO_BALANCES
     statements = pl.concat(

@@ -16,7 +16,17 @@ from . import exact
 from .balances import paid_statements
 from .batch.tables import read_small_table
 from .errors import Refusal
-from .ledger import RESTATED, Ledger, publish, publish_if_stale, stage_table, table_sha256, taken_by
+from .ledger import (
+    RESTATED,
+    Ledger,
+    paid_runs,
+    publish,
+    publish_if_stale,
+    stage_table,
+    standing_runs,
+    table_sha256,
+    taken_by,
+)
 from .policy import Policy
 from .reconcile import Proof, year_proofs
 from .rules import clearing
@@ -81,16 +91,8 @@ def clear(folder: Path, year: int, assessments: Path | None = None) -> Cleared:
 def _year(ledger: Ledger, year: int) -> Year:
     """The year's runs. Raises: Refusal, if it has none with statements, or a month is open (rules 8.4)."""
     acts = [act for act in ledger.acts() if act.month and act.month.year == year]
-    standing = {act.month: act.run_id for act in acts if act.month and act.run_id and act.made_run}
-    paid = {
-        act.month: act.run_id
-        for act in acts
-        if act.month and act.run_id and act.made_run and act.act != RESTATED
-    }
-    where, opened = (
-        f"ledger {ledger.folder}",
-        [month for month in sorted(standing) if not ledger.is_closed(month)],
-    )
+    standing, where = standing_runs(acts), f"ledger {ledger.folder}"
+    opened = [month for month in sorted(standing) if not ledger.is_closed(month)]
     if opened:
         raise Refusal(
             where,
@@ -101,7 +103,7 @@ def _year(ledger: Ledger, year: int) -> Year:
     if not any(ledger.has_statements(run_id) for run_id in standing.values()):
         found = f"no statement in {year}" if standing else f"no run in {year}"
         raise Refusal(where, found, "a year with settled months that pay somebody", "see `settlement runs`")
-    return Year(year, standing, paid)
+    return Year(year, standing, paid_runs(acts))
 
 
 # ---------------------------------------------------------------- scores

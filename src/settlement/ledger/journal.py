@@ -133,6 +133,20 @@ def statuses_of(acts: Iterable[Act]) -> dict[str, str]:
     return statuses
 
 
+def standing_runs(acts: Iterable[Act]) -> dict[date, str]:
+    """Month → its newest run: what the month came to, by all that is known."""
+    return {act.month: act.run_id for act in acts if act.month and act.run_id and act.made_run}
+
+
+def paid_runs(acts: Iterable[Act]) -> dict[date, str]:
+    """Month → the run whose statements were paid: the newest one that restates nothing.
+
+    A restating run says what the month should have come to; the difference reaches the institution as an
+    adjustment, and must not reach it twice. Source: rules 8.2, 11.
+    """
+    return standing_runs(act for act in acts if act.act != RESTATED)
+
+
 def _is_whole(tail: bytes) -> bool:
     """Whether what follows the last newline is a whole line: the beginning of an object is never valid JSON."""
     try:
