@@ -11,7 +11,16 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from settlement.ledger import CLOSED, POSTED, RESTATED, Act, pending_for, taken_by
+from settlement.ledger import (
+    CLOSED,
+    POSTED,
+    RESTATED,
+    Act,
+    paid_runs,
+    pending_for,
+    standing_runs,
+    taken_by,
+)
 from settlement.ledger.adjustments import applied_in
 
 AT = datetime(2026, 4, 2, tzinfo=UTC)
@@ -85,17 +94,38 @@ APPLIED = [
     ("3.1 3 3.2!", {}),  # pending
     ("3.1 3 3.2! 4.1", {"3.2": "4.1"}),
     ("3.1 3 3.2! 4.1 4.2", {"3.2": "4.2"}),  # the run that stands, not the superseded one
-    ("3.1 3 3.2! 4.1 4 4.2! 5.1", {"3.2": "4.2", "4.2": "5.1"}),
+    ("3.1 3 3.2! 4.1 4 4.2!", {"3.2": "4.1"}),  # April was paid by 4.1, whatever it should have come to
+    ("3.1 3 3.2! 4.1 4 4.2! 4.3! 5.1", {"3.2": "4.1", "4.2": "5.1", "4.3": "5.1"}),
+    ("3.1 3 3.2! 4.1 4.2 4 4.3!", {"3.2": "4.2"}),
     ("3.1 3 3.2! 4.1 (4.2)", {}),
     ("3.1 3 3.2! 3.3! 4.1", {"3.2": "4.1", "3.3": "4.1"}),
 ]
 
 
 @pytest.mark.parametrize(("history", "applied"), APPLIED)
-def test_an_adjustment_names_the_standing_run_that_took_it(history: str, applied: dict[str, str]) -> None:
+def test_an_adjustment_names_the_run_that_was_paid_with_it(history: str, applied: dict[str, str]) -> None:
     acts, paying = acts_of(history)
     found = applied_in(acts, paying.__contains__)
     assert {short(one): short(run) for one, run in found.items()} == applied
+
+
+PAID = [
+    # what happened         standing      paid
+    ("", "", ""),
+    ("3.1", "3.1", "3.1"),
+    ("3.1 3.2 4.1", "3.2 4.1", "3.2 4.1"),
+    ("3.1 3 4.1 3.2! 3.3!", "3.3 4.1", "3.1 4.1"),
+    ("3.1 3.2 3 3.3! 4.1 4 4.2!", "3.3 4.2", "3.2 4.1"),
+]
+
+
+@pytest.mark.parametrize(("history", "standing", "paid"), PAID)
+def test_a_month_stands_as_restated_and_is_paid_by_its_newest_run_that_restates_nothing(
+    history: str, standing: str, paid: str
+) -> None:
+    acts, _ = acts_of(history)
+    found = [" ".join(short(run) for run in of(acts).values()) for of in (standing_runs, paid_runs)]
+    assert found == [standing, paid]
 
 
 @pytest.mark.parametrize("history", [history for history, _, _ in TAKEN])

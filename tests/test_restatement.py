@@ -20,7 +20,7 @@ import settlement
 from settlement import load_policy, restatement, runs
 from settlement.batch import month_of
 from settlement.errors import Fault, Refusal
-from settlement.ledger import Ledger, publish, query
+from settlement.ledger import Ledger, publish, query, verify
 from settlement.policy import Policy
 from settlement.replay import replay
 from settlement.restatement import restate
@@ -356,6 +356,22 @@ def test_the_file_names_the_run_that_takes_an_adjustment_and_the_record_never_do
     carried_on = content_of(books.ledger)
     publish(books.ledger, anew=True)
     assert content_of(books.ledger) == carried_on
+
+
+def test_a_month_that_paid_an_adjustment_and_is_restated_later_has_paid_it_by_its_first_run(
+    books: Books,
+) -> None:
+    books.run("2026-03", hospital="100")
+    books.close("2026-03")
+    books.restate("2026-03", hospital="140")
+    books.run("2026-04", hospital="100")
+    books.close("2026-04")
+    books.restate("2026-04", hospital="200")
+    assert applied(books) == [
+        ("2026-03.2", "lines", Decimal("38.00"), "2026-04.1"),
+        ("2026-04.2", "lines", Decimal("95.00"), None),
+    ]
+    assert verify(books.ledger).differences == []
 
 
 # ---------------------------------------------------------------- causes

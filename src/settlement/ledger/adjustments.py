@@ -17,9 +17,14 @@ HasStatements = Callable[[str], bool]
 
 @dataclass
 class _Walk:
-    """The journal so far: month → its newest run; run → restating runs it took; restating runs with their month."""
+    """The journal so far.
+
+    `newest`: month → its newest run; `paid`: month → the newest one that restates nothing; `taken`: run → restating
+    runs it took; `restating`: restating runs with their month.
+    """
 
     newest: dict[date, str] = field(default_factory=dict)
+    paid: dict[date, str] = field(default_factory=dict)
     taken: dict[str, tuple[str, ...]] = field(default_factory=dict)
     restating: list[tuple[date, str]] = field(default_factory=list)
 
@@ -37,14 +42,14 @@ def _walked(acts: Iterable[Act], has_statements: HasStatements) -> _Walk:
     for act in acts:
         if act.month is None or act.run_id is None or not act.made_run:
             continue
-        if (
-            act.act == RESTATED
-        ):  # its statement says what the month should have come to, not what is paid next
+        if act.act == RESTATED:
+            # its statement says what the month should have come to: that holds what the paid one took, and no more
             walk.taken[act.run_id] = walk.taken[walk.newest[act.month]]
             walk.restating.append((act.month, act.run_id))
         else:
             pending = walk.pending(act.month)
             walk.taken[act.run_id] = pending if pending and has_statements(act.run_id) else ()
+            walk.paid[act.month] = act.run_id
         walk.newest[act.month] = act.run_id
     return walk
 
@@ -64,6 +69,9 @@ def pending_for(acts: Iterable[Act], month: date, has_statements: HasStatements)
 
 
 def applied_in(acts: Iterable[Act], has_statements: HasStatements) -> dict[str, str]:
-    """Restating run → the standing run whose statements pay or recover it; without the pending ones."""
+    """Restating run → the run whose paid statements pay or recover it; without the pending ones.
+
+    A month that took it and is restated later has paid it by its earlier run all the same. Source: rules 11.
+    """
     walk = _walked(acts, has_statements)
-    return {one: run for run in walk.newest.values() for one in walk.taken[run]}
+    return {one: run for run in walk.paid.values() for one in walk.taken[run]}
