@@ -30,7 +30,7 @@ from .ledger import (
 from .policy import Policy
 from .reconcile import Proof, year_proofs
 from .rules import clearing
-from .schemas import polars_schema
+from .schemas import as_ledger_table, polars_schema
 from .terms import ADJUSTMENTS, ANNUAL_STATEMENTS, STATEMENTS, Kind, Table
 
 
@@ -168,15 +168,10 @@ def _read(ledger: Ledger, runs: Iterable[str], table: Table) -> pl.DataFrame:
 
 
 def _as_table(cleared: pl.DataFrame, year: int) -> pl.DataFrame:
-    """Exact types, the dictionary's columns and the canonical order."""
-    schema = polars_schema(ANNUAL_STATEMENTS)
+    """Fen as yuan; the dictionary's columns, types and order."""
     money = [column.name for column in ANNUAL_STATEMENTS.columns if column.kind is Kind.MONEY]
-    return (
-        cleared.with_columns(exact.as_money(pl.col(name)).alias(name) for name in money)
-        .with_columns(year=pl.lit(year))
-        .select(pl.col(name).cast(dtype) for name, dtype in schema.items())
-        .sort(ANNUAL_STATEMENTS.key)
-    )
+    yuan = {name: exact.as_money(pl.col(name)) for name in money}
+    return as_ledger_table(ANNUAL_STATEMENTS, cleared.with_columns(year=pl.lit(year), **yuan))
 
 
 def _is_cleared(ledger: Ledger, year: int, rows: pl.DataFrame) -> bool:
