@@ -450,7 +450,7 @@ def test_a_last_line_that_lacks_only_its_newline_is_whole(ledger: Ledger) -> Non
     assert len(ledger.acts()) == 2
 
 
-INSTANTS = ("_announce", "_move_into_place", "_append", "_append_durably", "_fsync", "_sealed_file")
+INSTANTS = ("_announce", "_move_into_place", "_append", "_append_durably", "fsync", "_sealed_file")
 KILLED_WHILE_POSTING = """
 import os, signal, sys
 sys.path.insert(0, {tests!r})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
 from pathlib import Path
@@ -12,7 +11,7 @@ import polars as pl
 from ..errors import Refusal
 from ..terms import ANNUAL_STATEMENTS, LEDGER_TABLES, Table
 from .publish import query
-from .record import Ledger, owner_and_group_only, refusing_what_cannot_be_written
+from .record import Ledger, fsync, owner_and_group_only, refusing_what_cannot_be_written
 
 _OF_JOURNAL = ("runs", "adjustments")  # the DuckDB file knows what the journal made of them
 
@@ -70,9 +69,5 @@ def _file(rows: pl.LazyFrame, folder: Path, name: str) -> Path:
     folder.mkdir(parents=True)
     path = folder / f"{name}.parquet"
     rows.sink_parquet(path)
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    fsync(path)
     return path

@@ -7,7 +7,6 @@ Source: data 3.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence, Set
@@ -33,7 +32,7 @@ from ..terms import (
 from .adjustments import applied_in
 from .inputs import Inputs
 from .journal import RESTATED, Act, statuses_of
-from .record import Ledger, LedgerInUse
+from .record import Ledger, LedgerInUse, fsync
 from .views import APPLIED_SCHEMA, APPLIED_TABLES, VIEWS, View, literal
 
 STORAGE_VERSION = "v1.5.0"  # the oldest line that must open the file (data 3)
@@ -331,10 +330,10 @@ def _put_in_place(made: Path, ledger: Ledger) -> None:
     """Replaces the file durably. A log of what a tool wrote to the old file would be played into the new one."""
     made.chmod(0o640)
     for path in (made, made.parent):
-        _fsync(path)
+        fsync(path)
     log_of(ledger.database).unlink(missing_ok=True)
     made.replace(ledger.database)
-    _fsync(ledger.folder)
+    fsync(ledger.folder)
     _stamp_file(ledger).write_text(_stamp_of(ledger.database) or "")  # last: without it the file is made anew
 
 
@@ -353,14 +352,6 @@ def _stamp_of(database: Path) -> str | None:
         return None
     found = database.stat()
     return f"{found.st_ino} {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
-
-
-def _fsync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @contextmanager

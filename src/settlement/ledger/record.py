@@ -354,16 +354,16 @@ class Ledger:
 
     def _announce(self, folder: str) -> None:
         self._announcement.write_text(folder)
-        _fsync(self._announcement)
-        _fsync(self.folder)
+        fsync(self._announcement)
+        fsync(self.folder)
 
     def _move_into_place(self, staged: Path, target: Path) -> None:
         for folder in (path for path in (*staged.iterdir(), staged) if path.is_dir()):
-            _fsync(folder)
+            fsync(folder)
         target.parent.mkdir(exist_ok=True)
         staged.rename(target)
         for folder in (target.parent, self.folder / "staging", self.folder):
-            _fsync(folder)
+            fsync(folder)
 
     def _read(self) -> tuple[list[Act], int]:
         try:
@@ -400,7 +400,7 @@ class Ledger:
             )
         if unposted:
             _remove(self.folder / announced)
-            _fsync((self.folder / announced).parent)
+            fsync((self.folder / announced).parent)
         self._announcement.unlink(missing_ok=True)
 
     # ------------------------------------------------------------ the lock
@@ -548,7 +548,7 @@ def _write_pid(handle: int) -> None:
 def _sealed_file(path: Path) -> str:
     """Makes a staged file durable and gives its SHA-256."""
     path.chmod(0o640)  # it may have been made under another umask
-    _fsync(path)
+    fsync(path)
     return _sha256(path)
 
 
@@ -565,7 +565,7 @@ def _append_durably(path: Path, line: bytes, size: int) -> None:
         if written != len(line):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         os.fsync(handle)
-        _fsync(path.parent)
+        fsync(path.parent)
     except OSError:
         os.ftruncate(handle, size)
         raise
@@ -586,7 +586,8 @@ def _resize(journal: Path, size: int) -> None:
         os.fsync(content.fileno())
 
 
-def _fsync(path: Path) -> None:
+def fsync(path: Path) -> None:
+    """Makes a file or the entries of a folder outlast a power failure. Raises: OSError."""
     handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
