@@ -136,7 +136,12 @@ def write(path: Path, text: str) -> None:
             raise Refusal(str(path), "a file with other content", "a new file", "name another, or remove it")
         path.write_text(text, encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise Refusal(str(path), f"cannot be written: {error}", "a path that can be written") from error
+        raise Refusal(
+            str(path),
+            f"cannot be written: {error}",
+            "a path that can be written",
+            "name another file, or mend this and run the command again",
+        ) from error
 
 
 def place_of(row: Mapping[str, Any]) -> str:

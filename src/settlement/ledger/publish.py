@@ -136,10 +136,8 @@ def query(ledger: Ledger, sql: str) -> pl.DataFrame:
             closing(_reading(ledger.database, spill)) as reader,
         ):
             return _rows(reader, sql)
-    except duckdb.Error as error:
-        raise _bad_sql(str(error)) from error
-    except pl.exceptions.PolarsError as error:
-        raise _bad_sql(str(error)) from error
+    except (duckdb.Error, pl.exceptions.PolarsError) as error:
+        raise _bad_sql(str(error), _SEE_TABLES) from error
 
 
 def explained_lines(ledger: Ledger, run_id: str, institution_id: str) -> pl.DataFrame:
@@ -448,7 +446,7 @@ def _rows(connection: duckdb.DuckDBPyConnection, sql: str) -> pl.DataFrame:
     _check_only_reads(connection, sql)
     result = connection.sql(sql)
     if result is None:
-        raise _bad_sql("a statement without rows")
+        raise _bad_sql("a statement without rows", "ask with a SELECT")
     strange = [
         name
         for name, kind in zip(result.columns, result.types, strict=True)
@@ -463,11 +461,18 @@ def _check_only_reads(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
     """Raises: Refusal, unless `sql` is one statement that reads."""
     statements = connection.extract_statements(sql)
     if len(statements) != 1:
-        raise _bad_sql(f"{len(statements)} statements")
+        raise _bad_sql(f"{len(statements)} statements", "ask one question at a time")
     kind = statements[0].type.name
     if kind not in ("SELECT", "EXPLAIN", "MULTI"):  # MULTI: a PIVOT, which first looks for its columns
-        raise _bad_sql(f"a statement that is no SELECT: {kind}")
+        remedy = "ask with a SELECT; to change anything, work on a copy of settlement.duckdb with a tool of your own"
+        raise _bad_sql(f"a statement that is no SELECT: {kind}", remedy)
 
 
-def _bad_sql(found: str, remedy: str = "") -> Refusal:
+_SEE_TABLES = (
+    '`settlement sql "show tables"` lists tables and views, '
+    '`settlement sql "describe TABLE"` the columns of one'
+)
+
+
+def _bad_sql(found: str, remedy: str) -> Refusal:
     return Refusal("sql", found, "one SELECT over the ledger's tables and views", remedy)

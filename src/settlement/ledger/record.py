@@ -60,10 +60,14 @@ class Ledger:
         self.folder = Path(folder).absolute()
         self._depth = 0
         self._known: tuple[bytes, list[Act], int] = (b"", [], 0)
-        if "?" in str(
-            self.folder
-        ):  # DuckDB takes what follows for options: the file for analysts could not be made
-            raise Refusal(f"ledger {self.folder}", "a question mark in the path", "a path without one")
+        if "?" in str(self.folder):
+            # DuckDB takes what follows for options: the file for analysts could not be made
+            raise Refusal(
+                f"ledger {self.folder}",
+                "a question mark in the path",
+                "a path without one",
+                "name another folder, or rename this one",
+            )
 
     @property
     def journal(self) -> Path:
@@ -126,7 +130,10 @@ class Ledger:
         """The record's file of one table of one run."""
         if not is_run_id(run_id) or table not in _TABLES:
             raise Refusal(
-                f"ledger {self.folder}", f"no table {table} of run {run_id}", "a run id such as 2026-03.1", ""
+                f"ledger {self.folder}",
+                f"no table {table} of run {run_id}",
+                "a run id such as 2026-03.1",
+                "see `settlement runs`",
             )
         path = self.runs / run_id / f"{table}.parquet"
         for part in (self.runs, path.parent, path):
@@ -281,7 +288,12 @@ class Ledger:
                 f"`settlement run BATCH --month {month:%Y-%m}` first",
             )
         if self.is_closed(month):
-            raise Refusal(f"ledger {self.folder}", f"month {month:%Y-%m} is closed already", "an open month")
+            raise Refusal(
+                f"ledger {self.folder}",
+                f"month {month:%Y-%m} is closed already",
+                "an open month",
+                f"correct it, if need be: `settlement restate BATCH --month {month:%Y-%m} --reason TEXT`",
+            )
         with refusing_what_cannot_be_written(self.folder):
             return self._append(CLOSED, month, at, run_id=newest.run_id)
 
@@ -295,7 +307,12 @@ class Ledger:
         """
         self._must_be_locked()
         if self.clearing_of(year):
-            raise Refusal(f"ledger {self.folder}", f"year {year} is cleared already", "a year that is not")
+            raise Refusal(
+                f"ledger {self.folder}",
+                f"year {year} is cleared already",
+                "a year that is not",
+                f'see `settlement sql "from annual_statements where year = {year}"`',
+            )
         path, target = staged / self.annual_statements(year).name, self.annual_statements(year)
         if table_sha256(ANNUAL_STATEMENTS, path) != results_sha256 or list(staged.iterdir()) != [path]:
             raise Fault(
@@ -371,7 +388,7 @@ class Ledger:
         except FileNotFoundError:
             return [], 0
         except OSError as error:
-            raise _unreadable(self.journal, error) from error
+            raise unreadable(self.journal, error) from error
         if content != self._known[0]:  # thousands of hashes are checked once, not at every question
             self._known = (content, *read_journal(content, str(self.journal)))
         return list(self._known[1]), self._known[2]
@@ -527,8 +544,14 @@ def _refused_inputs(path: Path, found: str, expected: str) -> Refusal:
     return Refusal(str(path), found, expected, "restore it from a backup, or settle the month again")
 
 
-def _unreadable(path: Path, error: OSError) -> Refusal:
-    return Refusal(str(path), (error.strerror or str(error)).lower(), "a journal that can be read")
+def unreadable(path: Path, error: OSError) -> Refusal:
+    """The refusal of a journal that is there and cannot be read."""
+    return Refusal(
+        str(path),
+        (error.strerror or str(error)).lower(),
+        "a journal that can be read",
+        "ask its owner for access: a ledger is readable for its owner and group only",
+    )
 
 
 def _in_use(folder: Path, holder: str) -> LedgerInUse:

@@ -41,7 +41,7 @@ from .journal import (
     whole_lines,
 )
 from .publish import _file, comparing, head_of, log_of, make_expected, published_head
-from .record import Ledger
+from .record import Ledger, unreadable
 from .views import APPLIED_TABLES
 
 _RESTORE = "post and pay nothing from this ledger; find out who wrote to it, and restore it from a backup"
@@ -111,12 +111,13 @@ def _journal(ledger: Ledger) -> bytes:
         if any(folder.is_dir() and any(folder.iterdir()) for folder in (ledger.runs, ledger.clearings)):
             return b""
         raise Refusal(
-            str(ledger.folder), "no ledger there", "a folder that `settlement run` has written", "--ledger"
+            str(ledger.folder),
+            "no ledger there",
+            "a folder that `settlement run` has written",
+            "name it with --ledger",
         ) from error
     except OSError as error:
-        raise Refusal(
-            str(ledger.journal), (error.strerror or str(error)).lower(), "a journal that can be read"
-        ) from error
+        raise unreadable(ledger.journal, error) from error
 
 
 class _Examination:
