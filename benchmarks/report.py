@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 from rich.console import Console
@@ -59,7 +60,7 @@ def write(found: Sequence[Found], repeats: int, folder: Path, name: str) -> None
 
 
 def _about(case: Case) -> tuple[str, ...]:
-    share = f"{float(case.spec.share):.0%}"
+    share = f"{Decimal(case.spec.share):.0%}"
     return _size(case.spec.lines), share, case.spec.file_format, case.attribution
 
 

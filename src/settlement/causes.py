@@ -261,11 +261,14 @@ class _Plan:
         if not differing_causes:
             return True
         is_same_engine = self.before.engine_version == self.after.engine_version
-        return is_same_engine and len(differing_causes) == 1 and not self._parts_lines(differing_causes)
+        is_parted = LINES in differing_causes and self._parted_lines() is not None
+        return is_same_engine and len(differing_causes) == 1 and not is_parted
 
-    def _parts_lines(self, differing_causes: Sequence[str]) -> bool:
-        both = self.before.lines is not None and self.after.lines is not None
-        return self.parts_lines and both and LINES in differing_causes
+    def _parted_lines(self) -> tuple[Path, Path] | None:
+        """The folders of both runs' lines, where lines are to be told apart and both are at hand."""
+        if not self.parts_lines or self.before.lines is None or self.after.lines is None:
+            return None
+        return self.before.lines, self.after.lines
 
     def _engine_before(self, mixture: _Mixture, has_other_lines: bool) -> Iterator[tuple[str, State]]:
         """The earlier run's own inputs, settled by today's engine, where that was not its engine."""
@@ -281,12 +284,12 @@ class _Plan:
             )
 
     def _lines(self, mixture: _Mixture) -> list[tuple[str, State | None]]:
-        later = self._later_lines(mixture)
-        if not self._parts_lines([LINES]):
+        later, both = self._later_lines(mixture), self._parted_lines()
+        if both is None:
             return [(LINES, later)]
         return [
-            (REMOVED, lambda: self._with_kept_lines(mixture, of_later=False)),
-            (CHANGED, lambda: self._with_kept_lines(mixture, of_later=True)),
+            (REMOVED, lambda: self._with_kept_lines(*both, mixture, of_later=False)),
+            (CHANGED, lambda: self._with_kept_lines(*both, mixture, of_later=True)),
             (ADDED, later),
         ]
 
@@ -304,13 +307,13 @@ class _Plan:
 
         return state
 
-    def _with_kept_lines(self, mixture: _Mixture, *, of_later: bool) -> pl.DataFrame:
+    def _with_kept_lines(
+        self, before: Path, after: Path, mixture: _Mixture, *, of_later: bool
+    ) -> pl.DataFrame:
         """Only lines that both runs settle: as the earlier run has them, or as the later one."""
-        assert self.before.lines is not None  # noqa: S101 - `_lines` has seen both
-        assert self.after.lines is not None  # noqa: S101
         with (
-            self._read(self.before.lines, self.before.inputs.encoding, mixture) as earlier,
-            self._read(self.after.lines, self.after.inputs.encoding, mixture) as later,
+            self._read(before, self.before.inputs.encoding, mixture) as earlier,
+            self._read(after, self.after.inputs.encoding, mixture) as later,
         ):
             one, other = (later, earlier) if of_later else (earlier, later)
             both = one.good_lines.join(other.good_lines.select(_LINE), on=_LINE, how="semi")

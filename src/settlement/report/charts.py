@@ -17,6 +17,7 @@ import altair as alt
 import vl_convert
 from markupsafe import Markup
 
+from ..errors import Fault
 from .facts import BANDS, Course, ZoneUse
 from .texts import Words
 
@@ -168,7 +169,8 @@ def _drawn(chart: alt.LayerChart | alt.FacetChart, key: str, title: str, descrip
     )
     svg = vl_convert.vegalite_to_svg(styled.to_dict())
     opening = _OPENING.match(svg)
-    assert opening is not None, svg[:200]  # noqa: S101 - the library's own output
+    if opening is None:
+        raise Fault(f"chart {key}", f"a drawing that begins {svg[:200]}", "an SVG with a viewBox")
     head = Markup(
         '<svg class="chart" role="img" viewBox="{box}" aria-labelledby="{key}-title {key}-desc">'
         '<title id="{key}-title">{title}</title><desc id="{key}-desc">{description}</desc>'
