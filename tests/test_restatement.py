@@ -13,6 +13,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 
@@ -356,6 +357,27 @@ def test_the_file_names_the_run_that_takes_an_adjustment_and_the_record_never_do
     carried_on = content_of(books.ledger)
     publish(books.ledger, anew=True)
     assert content_of(books.ledger) == carried_on
+
+
+@pytest.mark.parametrize(
+    ("edit", "found"),
+    [
+        ("update adjustments set applied_in_run = null", "1 row(s) changed in applied_in_run"),
+        ("update adjustments set amount_delta = 83", "1 row(s) changed in amount_delta"),
+        ("delete from adjustments", "0 row(s) changed, 0 too many, 1 missing"),
+    ],
+)
+def test_an_edited_adjustment_is_found_in_the_file_and_mended(books: Books, edit: str, found: str) -> None:
+    books.run("2026-03", hospital="100")
+    books.close("2026-03")
+    books.restate("2026-03", hospital="140")
+    books.run("2026-04", hospital="100")
+    with duckdb.connect(str(books.ledger.database)) as analyst:
+        analyst.execute(edit)
+    (difference,) = verify(books.ledger).differences
+    assert f"table adjustments, run 2026-03.2: {found}" in str(difference)
+    publish(books.ledger, anew=True)
+    assert verify(books.ledger).differences == []
 
 
 def test_a_month_that_paid_an_adjustment_and_is_restated_later_has_paid_it_by_its_first_run(
