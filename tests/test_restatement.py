@@ -21,7 +21,7 @@ import settlement
 from settlement import load_policy, restatement, runs
 from settlement.batch import month_of
 from settlement.errors import Fault, Refusal
-from settlement.ledger import Ledger, publish, query, verify
+from settlement.ledger import Ledger, export, publish, query, verify
 from settlement.policy import Policy
 from settlement.replay import replay
 from settlement.restatement import restate
@@ -357,6 +357,26 @@ def test_the_file_names_the_run_that_takes_an_adjustment_and_the_record_never_do
     carried_on = content_of(books.ledger)
     publish(books.ledger, anew=True)
     assert content_of(books.ledger) == carried_on
+
+
+def test_the_export_holds_every_adjustment_also_of_a_restatement_that_was_restated(
+    books: Books, tmp_path: Path
+) -> None:
+    """11: both differences of March are paid by April, so a reader without one cannot add April up."""
+    books.run("2026-03", hospital="100")
+    books.close("2026-03")
+    books.restate("2026-03", hospital="140")
+    books.restate("2026-03", hospital="130")
+    books.run("2026-04", hospital="10")
+    export(books.ledger, tmp_path / "out")
+    read = {name: pl.read_parquet(tmp_path / "out" / name) for name in ("adjustments", "statements", "runs")}
+    rows = read["adjustments"].select("run_id", "amount_delta", "applied_in_run", pl.col("month").cast(str))
+    assert sorted(rows.rows()) == [
+        ("2026-03.2", Decimal("38.00"), "2026-04.1", "2026-03-01"),
+        ("2026-03.3", Decimal("-9.50"), "2026-04.1", "2026-03-01"),
+    ]
+    assert read["statements"].filter(run_id="2026-04.1")["adjustment"].to_list() == [Decimal("28.50")]
+    assert sorted(read["runs"]["run_id"]) == ["2026-03.3", "2026-04.1"]
 
 
 @pytest.mark.parametrize(

@@ -9,24 +9,30 @@ from pathlib import Path
 import polars as pl
 
 from ..errors import Refusal
-from ..terms import ANNUAL_STATEMENTS, LEDGER_TABLES, Table
+from ..terms import ADJUSTMENTS, ANNUAL_STATEMENTS, LEDGER_TABLES, RUNS, Table
 from .publish import query
 from .record import Ledger, fsync, owner_and_group_only, refusing_what_cannot_be_written
 
-_OF_JOURNAL = ("runs", "adjustments")  # the DuckDB file knows what the journal made of them
+_OF_JOURNAL = (RUNS, ADJUSTMENTS)  # the DuckDB file knows what the journal made of them
 
 
 def export(ledger: Ledger, out: Path) -> list[Path]:
     """Writes the newest run of every month, and gives the files: `<table>/month=2026-03-01/2026-03.1.parquet`.
 
-    Of every cleared year `annual_statements/year=2026/2026.parquet`. Month and year are the names of the folders, as
-    hive partitions have it, and no columns of the files: readers give them back as a date and a number. Rows, types
-    and their order are the record's; statuses of runs and the runs that took adjustments are those of the DuckDB
-    file. Nothing is there before everything is.
+    Adjustments are those of every restatement, also of one that was restated again: each is paid or recovered once,
+    and only all of them add up to what the statements hold (rules 11). Of every cleared year
+    `annual_statements/year=2026/2026.parquet`. Month and year are the names of the folders, as hive partitions have
+    it, and no columns of the files: readers give them back as a date and a number. Rows, types and their order are
+    the record's; statuses of runs and the runs that took adjustments are those of the DuckDB file. Nothing is there
+    before everything is.
 
     Raises: Refusal, if `out` is not new or empty, cannot be written, or no month was settled.
     """
     current = query(ledger, "select run_id, month from current_runs order by month").rows()
+    restating = query(
+        ledger,
+        "select distinct run_id, month from adjustments anti join current_runs using (run_id) order by all",
+    ).rows()
     cleared = query(ledger, "select distinct year from annual_statements order by year")["year"]
     if not current:
         raise Refusal(str(ledger.folder), "no run", "a month that was settled", "`settlement run` first")
@@ -39,7 +45,7 @@ def export(ledger: Ledger, out: Path) -> list[Path]:
             made = [
                 _written(ledger, table, run_id, beside / table.name / f"month={month}")
                 for table in LEDGER_TABLES
-                for run_id, month in current
+                for run_id, month in [*current, *(restating if table is ADJUSTMENTS else [])]
             ]
             made += [_written_year(ledger, year, beside / ANNUAL_STATEMENTS.name) for year in cleared]
             beside.rename(out)
@@ -50,7 +56,7 @@ def export(ledger: Ledger, out: Path) -> list[Path]:
 
 def _written(ledger: Ledger, table: Table, run_id: str, folder: Path) -> Path:
     """One table of one run; the rows stream."""
-    if table.name in _OF_JOURNAL:
+    if table in _OF_JOURNAL:
         rows = query(
             ledger, f"from {table.name} where run_id = '{run_id}' order by {', '.join(table.key)}"
         ).lazy()
@@ -66,7 +72,7 @@ def _written_year(ledger: Ledger, year: int, folder: Path) -> Path:
 
 def _file(rows: pl.LazyFrame, folder: Path, name: str) -> Path:
     """Writes one partition durably."""
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)  # restatements of one month share it
     path = folder / f"{name}.parquet"
     rows.sink_parquet(path)
     fsync(path)
