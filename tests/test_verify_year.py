@@ -132,6 +132,31 @@ def without_files(ledger: Ledger) -> None:
     publish(ledger, anew=True)
 
 
+def with_two_files(ledger: Ledger) -> None:
+    """One line for two years: neither could be told to be the cleared one."""
+    other = YEAR.replace("2026", "2027")
+    shutil.copytree(ledger.clearings / "2026", ledger.clearings / "2027")
+    forge(ledger, lambda acts: [
+        *acts[:-1], replace(acts[-1], files={YEAR: acts[-1].files[YEAR], other: acts[-1].files[YEAR]})
+    ])  # fmt: skip
+    _published_as_far_as_it_goes(ledger)
+
+
+def thoroughly_with_results(edit: Callable[[Path], object]) -> Attack:
+    """A year's file changed, its file hash and its results hash put right in a journal that fits."""
+
+    def attack(ledger: Ledger) -> None:
+        edit(ledger.folder / YEAR)
+        found = hashlib.sha256((ledger.folder / YEAR).read_bytes()).hexdigest()
+        results = table_sha256(ANNUAL_STATEMENTS, ledger.folder / YEAR)
+        forge(ledger, lambda acts: [
+            *acts[:-1], replace(acts[-1], files={YEAR: found}, results_sha256=results)
+        ])  # fmt: skip
+        _published_as_far_as_it_goes(ledger)
+
+    return attack
+
+
 ATTACKS: list[tuple[str, Attack, list[str]]] = [
     ("a year's file edited", edited(YEAR), [f"{YEAR}: SHA-256 "]),
     ("a year's file removed", removed(YEAR), [f"{YEAR}: no such file"]),
@@ -142,6 +167,8 @@ ATTACKS: list[tuple[str, Attack, list[str]]] = [
     ("the line of the clearing removed", line_removed, ["clearings/2026: a clearing folder without a journal line", LATER_FILE,
      "table annual_statements, year 2026: 2 row(s); expected none"]),
     ("a clearing that names no file", without_files, ["act 5 clears a year and names 0 files"]),
+    ("a clearing that names two files", with_two_files, ["act 5 clears a year and names 2 files"]),
+    ("rows of another year", thoroughly_with_results(with_rows(year=pl.lit(2027, pl.Int64))), [f"{YEAR}: rows of another year"]),
     ("rows that do not fit the line", thoroughly(YEAR, with_rows(net_payable=pl.lit(Decimal("9.00"), pl.Decimal(18, 2)))),
      [f"{YEAR}: rows with the results hash"]),
     ("a year's file that is no table", thoroughly(YEAR, lambda path: path.write_bytes(b"PAR1 no PAR1")), [f"{YEAR}: tables that cannot"]),
