@@ -30,6 +30,7 @@ from settlement.simulate import (
     worked,
 )
 from settlement.synthesis import generate, write_demo
+from test_batch import LINE, write_batch
 
 MARCH = date(2026, 3, 1)
 TIANJIN = load_policy("tianjin")
@@ -236,6 +237,26 @@ def test_a_growth_that_is_no_rate_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("1", ("growth of 100 %", "1 % is written 0.01", "--scale factor=2")),
+        ("3", ("growth of 300 %", "3 % is written 0.03", "--scale factor=4")),
+        ("+2.5", ("growth of 250", "+2.5 % is written 0.025", "--scale factor=3.5")),
+    ],
+)
+def test_growth_that_was_meant_as_a_percentage_is_refused(text: str, told: tuple[str, ...]) -> None:
+    with pytest.raises(Refusal) as refused:
+        growth_change(text, 2026)
+    assert [words for words in told if words not in str(refused.value)] == []
+
+
+@pytest.mark.parametrize("text", ["0.999999999", "0.03", "0", "-0.03", "-0.999999999"])
+def test_growth_below_doubling_is_taken_as_it_is(text: str) -> None:
+    _, change = growth_change(text, 2026)
+    assert change(TIANJIN).growth_of(2026) == Decimal(text)
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "zone=urban",
@@ -273,6 +294,33 @@ def called(
         cli.main()
     done = capsys.readouterr()
     return int(left.value.code or 0), done.out, done.err
+
+
+def test_the_command_names_the_rejected_lines_as_a_run_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By rule, the most frequent first, with where the first one stands: exit code 1 is explained."""
+    lines = [{**LINE, "line_id": str(number)} for number in range(1, 6)]
+    lines[1]["points"] = "1,5"
+    lines[2]["is_valid"] = lines[4]["is_valid"] = "0"
+    batch = write_batch(tmp_path / "batch", lines)
+    code, out, _ = called(monkeypatch, capsys, "simulate", batch, "--month", "2026-03")
+    shown = out.partition("3 line(s) rejected")[2].partition("\nin force")[0]
+    rows = [line.split() for line in shown.splitlines() if "claims.csv" in line]
+    assert (code, [(row[0], row[1], row[-1]) for row in rows]) == (
+        1,
+        [("2", "void_line", "3"), ("1", "bad_number", "2")],
+    )
+    code, out, _ = called(monkeypatch, capsys, "simulate", batch, "--month", "2026-03", "--json")
+    assert (code, json.loads(out)["rejected"]) == (1, {"void_line": 2, "bad_number": 1})
+
+
+def test_without_rejected_lines_none_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batch = write_batch(tmp_path / "batch", [LINE])
+    code, out, _ = called(monkeypatch, capsys, "simulate", batch, "--month", "2026-03")
+    assert (code, "rejected" in out) == (0, False)
 
 
 def test_the_command_prints_one_object_and_touches_no_ledger(

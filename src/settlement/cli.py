@@ -835,6 +835,9 @@ def _print_parts(parts: Iterable[RenderableType]) -> None:
 def _show_simulation(found: Simulation, asked: int) -> None:
     """The policy in force, what each scenario changes by zone and class, what each reading changes by zone."""
     _print_heading(found.base.scenario.policy, f"{found.first_day:%Y-%m} · what if, nothing is posted")
+    if not found.rejected.is_empty():
+        print(f"\n{found.base.lines_rejected:,} line(s) rejected 剔除")
+        _print_frame(found.rejected)
     print("\nin force")
     _print_frame(found.in_force())
     for title, outcomes, by in (

@@ -25,13 +25,15 @@ from .batch import Batch, Progress, month_of, read_batch
 from .errors import Refusal
 from .pipeline import STEPS, Work
 from .policy import READING_VALUES, GrowthRow, Overage, Policy
+from .reasons import RejectRule
 from .rules.profiles import Relevant
 from .runs import refusing_unfit
 from .terms import GROUP, THRESHOLD_CLASSES
 
 KEYS = ("zone", "point_class")
 _FIGURES = ("payable", "unpaid", "amount")
-_MOST = Decimal(1000)  # of a growth rate or factor
+_MOST = Decimal(1000)  # of a factor
+_DOUBLED = Decimal(1)  # no budget grows so much in a year: 3 was meant as 3 %, and would be settled as 300 %
 _FACTOR_DECIMALS = exact.FRACTION_DECIMALS
 
 # ---------------------------------------------------------------- scenarios
@@ -94,6 +96,8 @@ def _changed(base: Policy, changes: Sequence[Change]) -> Scenario:
 def growth_change(text: str, year: int) -> Change:
     """`0.03`: the growth of the month's year, added or put in the place of the policy's (rules 6.4)."""
     rate = _number("--growth", text, above=Decimal(-1))
+    if rate >= _DOUBLED:
+        raise _as_percentage(text.strip(), rate)
     row = GrowthRow(year=year, rate=rate, source="what if")
 
     def grown(policy: Policy) -> Policy:
@@ -101,6 +105,15 @@ def growth_change(text: str, year: int) -> Change:
         return replace(policy, growth=(*others, row))
 
     return f"growth {year} = {text.strip()}", grown
+
+
+def _as_percentage(text: str, rate: Decimal) -> Refusal:
+    return Refusal(
+        f"--growth {text}",
+        f"growth of {rate * 100:f} %",
+        f"a rate below {_DOUBLED}, as the policy has it: 0.03 is 3 %",
+        f"{text} % is written {rate / 100:f}; thresholds that are so much larger: --scale factor={rate + 1:f}",
+    )
 
 
 def scale_change(text: str) -> Change:
@@ -386,11 +399,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Simulation:
-    """The policy in force and each scenario against it."""
+    """The policy in force and each scenario against it.
+
+    `rejected`: the lines that the policy in force rejects: lines, rule, meaning, source and row_number of the first;
+    one row per rule, the most frequent first.
+    """
 
     first_day: date
     base: Outcome
     outcomes: tuple[Outcome, ...]
+    rejected: pl.DataFrame
 
     def table(self, outcome: Outcome, by: Sequence[str] = KEYS) -> pl.DataFrame:
         """A scenario's figures and what it changes against the base.
@@ -445,6 +463,7 @@ class Simulation:
             "policy_id": policy.id,
             "policy_status": policy.status,
             "readings": policy.readings.as_dict(),
+            "rejected": dict(self.rejected.select("rule", "lines").rows()),
             "base": self._outcome_json(self.base),
             "scenarios": [self._outcome_json(each) for each in self.outcomes],
         }
@@ -482,12 +501,40 @@ def simulate(
     """Settle a month under the policy in force and under each scenario. Raises Refusal where the base is refused."""
     every = [Scenario("in force", base), *asked]
     policies = [each.policy for each in every]
-    found = {}
+    found, rejected = {}, _NO_REJECTED
     for place, work in worked(path, month, policies, encoding=encoding, progress=progress):
         found[place] = _outcome(every[place], _stated(work) if place == 0 else work)
+        if place == 0 and isinstance(work, Work):
+            rejected = _rejected(work)
     if found[0].refusal:
         raise found[0].refusal
-    return Simulation(month_of(month), found[0], tuple(found[place] for place in range(1, len(every))))
+    return Simulation(
+        month_of(month), found[0], tuple(found[place] for place in range(1, len(every))), rejected
+    )
+
+
+_NO_REJECTED = pl.DataFrame(
+    schema={
+        "lines": pl.UInt32,
+        "rule": pl.String,
+        "meaning": pl.String,
+        "source": pl.String,
+        "row_number": pl.Int64,
+    }
+)
+
+
+def _rejected(work: Work) -> pl.DataFrame:
+    """The rejected lines by rule: see `Simulation`."""
+    meanings = {rule.value: f"{rule.sentence} {rule.chinese}" for rule in RejectRule}
+    lines = work.tables["rejected_lines"].lazy()
+    by_rule = lines.group_by("rule", maintain_order=True).agg(
+        pl.len().alias("lines"), pl.col("source").first(), pl.col("row_number").first()
+    )
+    counted = by_rule.sort("lines", "rule", descending=[True, False]).collect()
+    return counted.with_columns(
+        meaning=pl.col("rule").replace_strict(meanings, return_dtype=pl.String)
+    ).select(_NO_REJECTED.columns)
 
 
 def _stated(work: Work | Refusal) -> Work | Refusal:
