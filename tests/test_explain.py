@@ -24,6 +24,7 @@ from settlement.explain import Explanation, explain
 from settlement.ledger import Ledger, query
 from settlement.runs import Order, run
 from settlement.synthesis import write_demo
+from test_batch import AGREEMENT, LINE, write_batch
 from test_restatement import HOSPITAL, Books
 
 pytestmark = pytest.mark.filterwarnings("ignore:Implicitly cleaning up")  # see test_cli, temporary copies
@@ -196,6 +197,33 @@ def test_a_line_that_is_not_eligible_has_its_reason_and_what_stands_against_it(d
     assert "the agreement was suspended on the day of service 协议中止" in text
     assert "2026-03-13 … 2026-03-24" in text
     assert "the day of service" in text
+
+
+@pytest.mark.parametrize(
+    ("agreement", "line", "covers"),
+    [
+        ({}, {"insurance_type": "390"}, "covers 310 (the policy's)"),
+        ({"insurance_types": "310;340"}, {"insurance_type": "390"}, "covers 310, 340"),
+        ({}, {"visit_type": "21"}, "covers outpatient, special_outpatient"),
+        ({}, {"visit_type": "14", "disease_code": "M1"}, "covers none"),
+        ({"special_diseases": "M0;M2"}, {"visit_type": "14", "disease_code": "M1"}, "covers M0, M2"),
+    ],
+)
+def test_a_line_that_the_agreement_does_not_cover_shows_what_it_covers_and_where_to_look(
+    tmp_path: Path, agreement: dict[str, str], line: dict[str, str], covers: str
+) -> None:
+    """4: blank types are the policy's for a coaching agreement, blank diseases none; the record has no codes."""
+    listed = {
+        **AGREEMENT,
+        "service_categories": "outpatient;special_outpatient",
+        "insurance_types": "",
+        **agreement,
+    }
+    batch = write_batch(tmp_path / "batch", [{**LINE, **line}], agreements=[listed])
+    text = explain(settled(batch, "tianjin", tmp_path / "ledger"), MARCH, HOSPITAL, line=("c1", "1")).text()
+    (shown,) = [row for row in text.splitlines() if covers in row]
+    assert shown.partition(covers)[2].strip() in ("", "T 4", "T 3(1)")
+    assert re.search(r"look in 见 +claims.csv, SHA-256 [0-9a-f]{16}…", text)
 
 
 def test_a_line_that_is_not_unpaid_was_rejected_or_elsewhere_or_paid_in_full_if_it_was_there(

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 from ..policy import Sourced
 from ..reasons import RejectRule, UnpaidReason
-from ..rules.timeline import Span, target_suspensions
+from ..rules.timeline import Agreement, Span, target_suspensions
 from ..terms import CHINESE, DEDUCTION_KINDS, STATEMENTS
 from .case import Case, Row
 from .derivation import OVER, Derived, ineligible_by_reason
@@ -314,6 +314,7 @@ def of_line(case: Case, line: Row, group: Row) -> Iterator[Step]:
         yield Step(
             1, "not known 未记录", "", "the day of service and the codes of the line: the record keeps none"
         )
+        yield from _look_in(case.inputs.claims_files)
 
 
 def _of_grounds(case: Case, line: Row, reason: UnpaidReason) -> Iterator[Step]:
@@ -332,19 +333,26 @@ def _of_grounds(case: Case, line: Row, reason: UnpaidReason) -> Iterator[Step]:
                 yield Step(1, f"{targets[reason]} {target}", "", f"{days} {owner}", reason.clause)
     else:
         for agreement in case.timeline.agreements:
-            covers = {
-                UnpaidReason.INSURANCE_TYPE_NOT_COVERED: agreement.insurance_types,
-                UnpaidReason.SERVICE_CATEGORY_NOT_COVERED: agreement.service_categories,
-                UnpaidReason.DISEASE_NOT_COVERED: agreement.special_diseases,
-            }
-            listed = f" covers {', '.join(covers[reason] or ('(blank)',))}" if reason in covers else ""
-            yield Step(
-                1,
-                agreement.agreement_id,
-                "",
-                _span(case.timeline.in_force(agreement)) + listed,
-                reason.clause,
-            )
+            days = _span(case.timeline.in_force(agreement))
+            yield Step(1, agreement.agreement_id, "", days + _covered(case, agreement, reason), reason.clause)
+
+
+def _covered(case: Case, agreement: Agreement, reason: UnpaidReason) -> str:
+    """What the agreement lists, and what holds where it lists nothing (rules 4)."""
+    coaching = case.inputs.policy.coaching if agreement.is_coaching else None
+    listed, by_default = {
+        UnpaidReason.INSURANCE_TYPE_NOT_COVERED: (
+            agreement.insurance_types,
+            f"{', '.join(coaching.insurance_types)} (the policy's)" if coaching else "all",
+        ),
+        UnpaidReason.SERVICE_CATEGORY_NOT_COVERED: (agreement.service_categories, "none"),
+        UnpaidReason.DISEASE_NOT_COVERED: (
+            agreement.special_diseases,
+            "none" if agreement.is_coaching else "all",
+        ),
+    }.get(reason, (None, ""))
+    what = ", ".join(listed) if listed else by_default
+    return f" covers {what}" if what else ""
 
 
 def _of_running_total(case: Case, line: Row, group: Row) -> Iterator[Step]:
@@ -385,5 +393,10 @@ def of_absent_line(
             1, "not known 未记录", "", "whether the run had this line: lines paid in full are not recorded"
         )
         yield Step(1, "if it had 如有", "", "paid in full 全额支付; look for claim and line id in its files")
-        for name, content in lines.items():
-            yield Step(2, "look in 见", "", f"{name}, SHA-256 {content[:16]}…")
+        yield from _look_in(lines)
+
+
+def _look_in(lines: Mapping[str, str]) -> Iterator[Step]:
+    """The files that the run had its lines from."""
+    for name, content in lines.items():
+        yield Step(2, "look in 见", "", f"{name}, SHA-256 {content[:16]}…")
