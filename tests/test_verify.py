@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -319,6 +320,31 @@ def test_a_path_that_leaves_the_ledger_is_told_and_not_followed(ledger: Ledger, 
     assert_told(told(ledger), ["line 4: a run id or path that leaves the ledger"])
 
 
+def test_a_line_that_leaves_out_a_table_is_told(ledger: Ledger) -> None:
+    """Table and name removed together, by a journal that fits: nothing foreign, nothing missing."""
+    name = "runs/2026-03.1/budgets.parquet"
+
+    def without(acts: list[Act]) -> list[Act]:
+        files = {file: content for file, content in acts[0].files.items() if file != name}
+        return [replace(acts[0], files=files), *acts[1:]]
+
+    forge(ledger, without)
+    (ledger.folder / name).unlink()
+    publish_head(ledger)
+    assert_told(told(ledger), [f"journal.jsonl, run 2026-03.1: a line that names no {name}"])
+
+
+@pytest.mark.parametrize("run_id", ["../outside", "2026-03.0", "x"])
+def test_a_run_id_that_is_none_is_told_once_and_not_followed(ledger: Ledger, run_id: str) -> None:
+    forge(ledger, lambda acts: [*acts[:3], replace(acts[3], act="posted", run_id=run_id, files={})])
+    publish_head(ledger)
+    found = verify(ledger)
+    lines = [str(one) for one in found.differences]
+    assert ["line 4: a run id or path that leaves the ledger" in line for line in lines].count(True) == 1
+    assert not [line for line in lines if "line 4" not in line and run_id in line]
+    assert found.runs == 3
+
+
 def publish_head(ledger: Ledger) -> None:
     """The DuckDB file says it was made from this journal, as a thorough forger would have it."""
     acts = [json.loads(line) for line in lines_of(ledger)]
@@ -531,6 +557,17 @@ def test_a_run_posted_while_everything_is_looked_at_is_no_difference(
     monkeypatch.setattr(_Examination, "_check_files", late)
     found = verify(ledger)
     assert (found.differences, found.notes, found.lines) == ([], [], 5)
+
+
+def test_a_file_published_between_two_looks_at_it_is_no_difference(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head was read, then its writer finished: it is read again before it counts as stale."""
+    module = sys.modules[verify.__module__]
+
+    real, stale = module.published_head, iter([("0" * 64, "an earlier layout")])
+    monkeypatch.setattr(module, "published_head", lambda database: next(stale, None) or real(database))
+    assert told(ledger) == []
 
 
 def test_a_verify_at_work_holds_no_writer_up(ledger: Ledger) -> None:

@@ -125,6 +125,12 @@ def relabelled(path: Path) -> None:
     path.write_bytes(path.read_bytes() + b"\n# another policy\n")
 
 
+def other_reading(path: Path) -> None:
+    text = path.read_text("utf-8")
+    assert '"chronological"' in text
+    path.write_text(text.replace('"chronological"', '"pro_rata"'), "utf-8")
+
+
 def without_files(ledger: Ledger) -> None:
     """A clearing that names nothing, by a journal that fits."""
     forge(ledger, lambda acts: [*acts[:-1], replace(acts[-1], files={})])
@@ -178,6 +184,10 @@ ATTACKS: list[tuple[str, Attack, list[str]]] = [
     ("a foreign file among the inputs", add(f"{INPUTS}/claims.csv"), [f"{INPUTS}/claims.csv: a foreign file or folder"]),
     ("inputs of a run that kept none", add("runs/2026-03.1/inputs/policy.toml"), ["runs/2026-03.1/inputs: a foreign file or folder"]),
     ("another policy", thoroughly(f"{INPUTS}/policy.toml", relabelled), [f"{INPUTS}: another policy or other readings"]),
+    ("other readings", thoroughly(f"{INPUTS}/order.json", other_reading), [f"{INPUTS}: another policy or other readings"]),
+    ("a policy that cannot be read", thoroughly(f"{INPUTS}/policy.toml", lambda path: path.write_bytes(b"?")), ["tianjin.toml: it is not TOML"]),
+    ("readings of the run row that are none", thoroughly("runs/2026-05.1/runs.parquet", with_rows(readings=pl.lit("?"))),
+     ["runs/2026-05.1: tables that cannot be read (JSONDecodeError)"]),
     ("an order that cannot be read", thoroughly(f"{INPUTS}/order.json", lambda path: path.write_bytes(b"{}")),
      ["runs/2026-05.1: "]),
 ]  # fmt: skip
