@@ -174,6 +174,9 @@ def test_adjustments_of_restated_months_and_balances_brought_forward_are_told(tm
     books.run("2026-04", hospital="90")  # a later run of April does not change what May brought forward
     assert explain(books.ledger, date(2026, 5, 1), HOSPITAL).steps == may.steps
     assert explain(books.ledger, MARCH, HOSPITAL).status == "closed"
+    assert "not transferred" in explain(books.ledger, MARCH, HOSPITAL).text()
+    paid = explain(books.ledger, MARCH, HOSPITAL, run_id="2026-03.1")
+    assert "not transferred" not in paid.text() + april.text()
 
 
 # ---------------------------------------------------------------- one line

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from string import Formatter
 
+import openpyxl
 import pytest
 
 from reported import HOSTILE_NAME, MARCH, Month, Page, Reporter, exact, page_at
@@ -16,6 +17,7 @@ from settlement.errors import Refusal
 from settlement.report import Words, words_in, write_report
 from settlement.report.facts import Day, band_of, course_of
 from settlement.report.texts import TEXTS
+from test_restatement import Books
 
 KNOWN_TAGS = {
     *(
@@ -399,3 +401,24 @@ def test_a_failure_while_writing_leaves_the_old_file(
         write(plain, tmp_path)
     assert (tmp_path / "settlement-2026-03.xlsx").read_text() == "an earlier run"
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(("language", "words"), [("en", "Nothing is transferred"), ("zh", "不据此拨付")])
+def test_a_restated_month_says_that_its_statements_transfer_nothing(
+    tmp_path: Path, language: str, words: str
+) -> None:
+    """11: its net payable is what should have come; read as an order to pay, the month would be paid twice."""
+    books = Books(tmp_path)
+    for month in ("2026-03", "2026-04"):
+        books.run(month, hospital="100")
+        books.close(month)
+    books.restate("2026-03", hospital="140")
+    told = {}
+    for month in (MARCH, date(2026, 4, 1)):
+        page, workbook = write_report(books.ledger, month, tmp_path / "out", Words(language), lambda _: None)
+        about = openpyxl.load_workbook(workbook)["about"]
+        cells = " ".join(str(cell.value) for row in about.iter_rows() for cell in row)
+        told[month.month] = [
+            words in text and "2026-03.1" in text for text in ("".join(page_at(page).text), cells)
+        ]
+    assert told == {3: [True, True], 4: [False, False]}

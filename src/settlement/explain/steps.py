@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from ..ledger import RESTATED
 from ..policy import Sourced
 from ..reasons import RejectRule, UnpaidReason
 from ..rules.timeline import Agreement, Span, target_suspensions
@@ -236,12 +237,22 @@ def of_plain_groups(case: Case, groups: list[Row]) -> Iterator[Step]:
 # ---------------------------------------------------------------- money
 
 
+_NOT_TRANSFERRED = "what should have come: not transferred, the difference is an adjustment 更正"
+
+
 def of_statement(case: Case) -> Iterator[Step]:
     """Gross to net, leaving out what is nothing (rules 8.2)."""
     row, money = case.statement, case.inputs.policy.money
     if row is None:
         return
-    yield Step(0, "statement 拨付单")
+    is_restating = case.act.act == RESTATED
+    yield Step(
+        0,
+        "statement 拨付单",
+        "",
+        _NOT_TRANSFERRED if is_restating else "",
+        "rules 11" if is_restating else "",
+    )
     yield Step(1, "gross 应付", row["payable_amount"], "sum of the amounts", "rules 8.2")
     if row["deposit_withheld"]:
         working = f"= {shown(row['payable_amount'])} × {money.deposit_rate}"

@@ -18,7 +18,7 @@ import polars as pl
 from .. import exact, terms
 from ..batch import last_day_of
 from ..errors import Refusal
-from ..ledger import Act, Ledger
+from ..ledger import Act, Ledger, paid_runs
 
 MOST_COURSES = 6  # institutions whose daily course is drawn
 NO_POINTS = Decimal("0.0000")
@@ -73,12 +73,14 @@ class Course:
 class Facts:
     """One run as recorded, and what a page tells of it. `head` is the newest act of the journal.
 
+    paid: the month's run whose statements are paid; another one than this, if this one restates it (rules 11).
     over_threshold: groups with overage, the largest first. names: institution → name.
     unpaid_by_reason: reason, line_count, unpaid_points. rejected_by_rule: rule, line_count, source, row_number.
     """
 
     run: Row
     status: str
+    paid: str
     head: Act
     names: Mapping[str, str]
     tables: Mapping[str, pl.DataFrame]
@@ -91,6 +93,11 @@ class Facts:
     @property
     def is_draft(self) -> bool:
         return bool(self.run["policy_status"] == "draft")
+
+    @property
+    def is_restating(self) -> bool:
+        """Whether nothing is transferred by these statements."""
+        return self.paid != str(self.run["run_id"])
 
     @property
     def has_money(self) -> bool:
@@ -122,6 +129,7 @@ def facts_of(ledger: Ledger, month: date) -> Facts:
     return Facts(
         run=ledger.scan(run_id, "runs").collect().row(0, named=True),
         status=ledger.statuses[run_id],
+        paid=paid_runs(ledger.acts())[month],
         head=ledger.acts()[-1],
         names=_names(ledger, act),
         tables=tables,

@@ -90,6 +90,8 @@ class Parts:
         policy = self.facts.run["policy_id"]
         if self.facts.run["policy_status"] == "lapsed":
             yield self.words.text("lapsed_note", policy=policy)
+        if self.facts.is_restating:
+            yield self.words.text("restating_note", paid=self.facts.paid)
         if self.facts.status == "open":
             yield self.words.text("not_closed_note")
 

@@ -35,6 +35,12 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "The month is not closed: a later run may replace these figures.",
         "本月尚未关账，后续批次可能替换本报告数字。",
     ),
+    "restating": ("Restatement", "更正批次"),
+    "restating_note": (
+        "This run restates {paid}: it says what the month should have come to. Nothing is transferred by these "
+        "statements; the differences are adjustments of the next open month.",
+        "本批次为 {paid} 的更正：列示本月应有结果，不据此拨付；差额作为更正调整计入下一未关账月份。",
+    ),
     "contents": ("Contents", "目录"),
     "in_full": ("All rows are in the workbook {file}.", "全部数据见工作簿 {file}。"),
     "and_more": ("and {count} more, in the workbook {file}", "另有 {count} 行，见工作簿 {file}"),

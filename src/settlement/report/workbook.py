@@ -227,6 +227,8 @@ def _identity(facts: Facts, words: Words) -> Iterator[tuple[str, ...]]:
 def _notes(facts: Facts, words: Words) -> Iterator[tuple[str, ...]]:
     if facts.is_draft:
         yield str(words.term("draft")), words.text("draft_note", policy=facts.run["policy_id"])
+    if facts.is_restating:
+        yield str(words.term("restating")), words.text("restating_note", paid=facts.paid)
     if not facts.has_money:
         yield str(words.term("money")), words.text("no_money_note")
     yield str(words.term("exact")), words.text("exact_note")
