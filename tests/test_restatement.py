@@ -21,7 +21,7 @@ import settlement
 from settlement import load_policy, restatement, runs
 from settlement.batch import month_of
 from settlement.errors import Fault, Refusal
-from settlement.ledger import Ledger, export, publish, query, verify
+from settlement.ledger import Ledger, export, paid_runs, publish, query, verify
 from settlement.policy import Policy
 from settlement.replay import replay
 from settlement.restatement import restate
@@ -377,6 +377,27 @@ def test_the_export_holds_every_adjustment_also_of_a_restatement_that_was_restat
     ]
     assert read["statements"].filter(run_id="2026-04.1")["adjustment"].to_list() == [Decimal("28.50")]
     assert sorted(read["runs"]["run_id"]) == ["2026-03.3", "2026-04.1"]
+
+
+def test_paid_statements_are_those_of_the_run_that_restates_nothing(books: Books) -> None:
+    """11: a month run twice, closed and restated twice is paid by its second run; an open one by its newest."""
+    books.run("2026-03", hospital="100")
+    books.run("2026-03", hospital="110")
+    books.close("2026-03")
+    books.restate("2026-03", hospital="140")
+    books.restate("2026-03", hospital="130")
+    books.run("2026-04", hospital="10")
+    books.close("2026-04")
+    for points in range(1, 11):
+        books.run("2026-05", hospital=f"{points}")
+    asked = "select run_id, payable_amount from {} order by all"
+    paid, current = (
+        query(books.ledger, asked.format(f"{which}_statements")).rows() for which in ("paid", "current")
+    )
+    assert paid == [("2026-03.2", 110), ("2026-04.1", 10), ("2026-05.10", 10)]
+    assert current == [("2026-03.4", 130), ("2026-04.1", 10), ("2026-05.10", 10)]
+    runs = paid_runs(books.ledger.acts())
+    assert sorted(runs.values()) == [run_id for run_id, _ in paid]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from ..terms import (
     LEDGER_TABLES,
     RUNS,
     SETTLEMENTS,
+    STATEMENTS,
     UNPAID_LINES,
     Column,
     Kind,
@@ -129,6 +130,21 @@ def _current(table: Table) -> View:
         f"select {', '.join(table.names)} from {table.name} {newest}",
     )
 
+
+PAID_STATEMENTS = View(
+    "paid_statements",
+    f"{STATEMENTS.comment}, of the newest run of each month that restates nothing: what is transferred · 实际拨付单",
+    STATEMENTS.columns,
+    # a restated month has its paid run before all others that are restated
+    f"""select {", ".join(STATEMENTS.names)} from statements where run_id in (
+    select run_id from runs
+    qualify row_number() over (
+        partition by month
+        order by status = 'restated' desc,
+            case when status = 'restated' then 1 else -1 end * cast(split_part(run_id, '.', 2) as integer)
+    ) = 1
+)""",
+)
 
 ZONE_MONTH = View(
     "zone_month",
@@ -473,6 +489,7 @@ from explained""",
 
 VIEWS = (
     *map(_current, LEDGER_TABLES),
+    PAID_STATEMENTS,
     ZONE_MONTH,
     THRESHOLD_USE,
     OVERAGE_RANKING,
