@@ -421,4 +421,6 @@ def test_a_restated_month_says_that_its_statements_transfer_nothing(
         told[month.month] = [
             words in text and "2026-03.1" in text for text in ("".join(page_at(page).text), cells)
         ]
-    assert told == {3: [True, True], 4: [False, False]}
+        sheet = openpyxl.load_workbook(workbook)["statements"]
+        told[month.month].append("更正 restates 2026-03.1" in str(sheet["A1"].value))
+    assert told == {3: [True, True, True], 4: [False, False, False]}

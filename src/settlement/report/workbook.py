@@ -91,8 +91,9 @@ def write_workbook(
 
 
 def _title(facts: Facts) -> str:
+    restating = f" · 更正 restates {facts.paid}" if facts.is_restating else ""
     draft = " · DRAFT 征求意见稿" if facts.is_draft else ""
-    return f"结算 settlement {facts.run['month']:%Y-%m} · 批次 run {facts.run['run_id']}{draft}"
+    return f"结算 settlement {facts.run['month']:%Y-%m} · 批次 run {facts.run['run_id']}{restating}{draft}"
 
 
 def _mark(sheet: Worksheet, facts: Facts) -> None:
