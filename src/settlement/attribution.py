@@ -6,6 +6,8 @@ again; only those of cells in which the cut falls are walked one by one. Layer 4
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -13,12 +15,13 @@ import polars as pl
 
 from . import exact
 from .batch import Batch
+from .batch.lines import JUDGED
 from .policy import Overage, Policy
 from .reasons import UnpaidReason
 from .rules import overage
 from .rules.overage import CELL
 from .rules.profiles import Profiles
-from .schemas import with_ledger_types
+from .schemas import result_schema, with_ledger_types
 from .terms import GROUP, UNPAID_LINES
 
 _OVER = UnpaidReason.OVER_THRESHOLD.value
@@ -32,7 +35,10 @@ def is_suspended() -> pl.Expr:
 
 
 def fates(profiles: pl.DataFrame, cells: pl.DataFrame, terms_of_overage: Overage) -> pl.DataFrame:
-    """The profiles whose lines are perhaps not paid in full, and why; `group` counts the groups in canonical order."""
+    """The profiles whose lines are perhaps not paid in full, and why.
+
+    `group` counts the groups in canonical order, `part` the parts of whole institutions that are attributed together.
+    """
     clauses = {reason.value: reason.clause for reason in UnpaidReason}
     clauses[_OVER] = f"{terms_of_overage.clause} {terms_of_overage.phrase}".strip()
     told = pl.coalesce("reason", pl.lit(_OVER))
@@ -46,51 +52,72 @@ def fates(profiles: pl.DataFrame, cells: pl.DataFrame, terms_of_overage: Overage
             group=pl.struct(GROUP).rank("dense"),
         )
         .sort("group")
+        .with_columns(part=pl.col("line_count").cum_sum() // _MOST_LINES)
+        .with_columns(pl.col("part").min().over("settling_id"))
         .with_row_index("fate")
     )
 
 
-def affected_lines(batch: Batch, coding: Profiles, fates: pl.DataFrame, folder: Path) -> pl.LazyFrame:
-    """The lines of these fates, in any order: fate, serviced_at, settled_at, claim_id, line_id, points.
-
-    They are staged in files: in memory their texts would hold those of all lines around them.
+@dataclass(frozen=True)
+class Affected:
+    """The lines of the fates, in any order, a part in a file or several: fate, serviced_at, settled_at, claim_id,
+    line_id, points.
     """
+
+    folder: Path
+
+    @property
+    def lines(self) -> pl.LazyFrame:
+        return _staged(self.folder.glob("*/*/*.parquet"), _AFFECTED)
+
+    def of(self, part: int) -> pl.DataFrame:
+        return _staged(self.folder.glob(f"*/part={part}/*.parquet"), _AFFECTED).collect()
+
+
+def _staged(paths: Iterable[Path], schema: pl.Schema) -> pl.LazyFrame:
+    found = sorted(paths)
+    return pl.scan_parquet(found, glob=False) if found else pl.LazyFrame(schema=schema)
+
+
+_AFFECTED = pl.Schema(
+    {
+        "fate": pl.UInt32(),
+        **{name: JUDGED[name] for name in ("serviced_at", "settled_at", "claim_id", "line_id", "points")},
+    }
+)
+_UNPAID = result_schema(UNPAID_LINES)
+
+
+def affected_lines(batch: Batch, coding: Profiles, fates: pl.DataFrame, folder: Path) -> Affected:
+    """The lines of these fates, staged in files: in memory their texts would hold those of all lines around them."""
     keys, institutions = coding.keys, fates["submitted_by"].unique().to_list()
-    fate_of = fates.select("fate", *keys).lazy()
-    paths = []
+    fate_of = fates.select("fate", "part", *keys).lazy()
+    staged = Affected(folder / "affected")
     for number, lines in enumerate(batch.lines.good(institutions)):
-        paths.append(folder / f"affected-{number:06}.parquet")
+        to_parts = pl.PartitionBy(staged.folder / f"{number:06}", key="part", include_key=False)
         (
             coding.keyed(lines)
-            .select(*keys, "serviced_at", "settled_at", "claim_id", "line_id", "points")
             .join(fate_of, on=keys, how="inner")  # m:1: a key is a profile's
-            .drop(keys)
-            .sink_parquet(paths[-1], compression="lz4")
+            .select("part", *_AFFECTED)
+            .sink_parquet(to_parts, compression="lz4", mkdir=True)
         )
-    return pl.scan_parquet(paths, glob=False)
+    return staged
 
 
 def unpaid_lines(
-    affected: pl.LazyFrame, fates: pl.DataFrame, policy: Policy, month: date, folder: Path
+    affected: Affected, fates: pl.DataFrame, policy: Policy, month: date, folder: Path
 ) -> pl.LazyFrame:
     """The ledger's `unpaid_lines`, without run_id, in canonical order, over files in `folder`.
 
     A part of the institutions is attributed at a time, so that memory stays flat whatever the number of lines.
     """
-    parts = []
-    for number, part in enumerate(_parts(fates)):
-        lines = affected.filter(pl.col("fate").is_between(part["fate"].min(), part["fate"].max())).collect()
-        unpaid = _unpaid(_paid_lines(lines, part, policy), part, month)
-        parts.append(folder / f"unpaid-{number:06}.parquet")
-        with_ledger_types(UNPAID_LINES, unpaid).write_parquet(parts[-1])
-    return pl.scan_parquet(parts, glob=False)
-
-
-def _parts(fates: pl.DataFrame) -> list[pl.DataFrame]:
-    """The fates of whole institutions, in parts of so few lines that they fit into memory; at least one part."""
-    counted = fates.with_columns(part=pl.col("line_count").cum_sum() // _MOST_LINES)
-    whole = counted.with_columns(pl.col("part").min().over("settling_id"))
-    return whole.partition_by("part", maintain_order=True, include_key=False) or [fates]
+    paths = []
+    for part in fates["part"].unique().sort():
+        of_part = fates.filter(pl.col("part") == part)
+        unpaid = _unpaid(_paid_lines(affected.of(part), of_part, policy), of_part, month)
+        paths.append(folder / f"unpaid-{part:06}.parquet")
+        with_ledger_types(UNPAID_LINES, unpaid).write_parquet(paths[-1], compression="lz4")
+    return _staged(paths, _UNPAID)
 
 
 def _paid_lines(lines: pl.DataFrame, fates: pl.DataFrame, policy: Policy) -> pl.DataFrame:
@@ -128,11 +155,11 @@ def _unpaid(lines: pl.DataFrame, fates: pl.DataFrame, month: date) -> pl.DataFra
     )
 
 
-def first_serviced_suspended(affected: pl.LazyFrame, fates: pl.DataFrame) -> pl.DataFrame:
+def first_serviced_suspended(affected: Affected, fates: pl.DataFrame) -> pl.DataFrame:
     """The first day of service among an institution's lines on suspended days."""
     suspended = fates.filter(is_suspended()).select("fate", "settling_id").lazy()
     return (
-        affected.join(suspended, on="fate", how="inner")
+        affected.lines.join(suspended, on="fate", how="inner")
         .group_by("settling_id")
         .agg(first_serviced=pl.col("serviced_at").min().dt.date())
         .collect()

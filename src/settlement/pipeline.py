@@ -378,12 +378,10 @@ def state(work: Work) -> None:
         .join(settling, on="institution_id", how="left", validate="m:1")
         .select("settling_id", "kind", amount=schemas.decimal_units("amount", 2, exact.MONEY_DECIMALS))
     )
-    work.tables["adjustments"] = pl.DataFrame(schema=schemas.polars_schema(terms.ADJUSTMENTS)).drop("run_id")
+    work.tables["adjustments"] = pl.DataFrame(schema=schemas.result_schema(terms.ADJUSTMENTS))
     if not _money_tables(work).is_present:
         statements.refuse_deductions_without_money(deductions, work.batch.first_day)
-        work.tables["statements"] = pl.DataFrame(schema=schemas.polars_schema(terms.STATEMENTS)).drop(
-            "run_id"
-        )
+        work.tables["statements"] = pl.DataFrame(schema=schemas.result_schema(terms.STATEMENTS))
         return
     stated = statements.stated(
         work.groups,

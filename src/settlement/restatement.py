@@ -20,7 +20,7 @@ from .causes import Side, has_money, holds_lines_of, of_statements, parted
 from .errors import Fault, Refusal
 from .ledger import Inputs, Ledger, publish, publish_if_stale
 from .runs import Order, Report, inputs_of, post, same_run, settled, sha256_of
-from .schemas import polars_schema
+from .schemas import result_schema
 from .terms import ADJUSTMENTS
 
 
@@ -100,7 +100,7 @@ def with_adjustments(
         "amount_delta": amount,
         "applied_in_run": pl.lit(None),  # never known in the record: the journal tells it on publishing
     }
-    schema = {name: dtype for name, dtype in polars_schema(ADJUSTMENTS).items() if name != "run_id"}
+    schema = result_schema(ADJUSTMENTS)
     rows = parts.rows.with_columns(**columns).select(pl.col(name).cast(kind) for name, kind in schema.items())
     tables = {**report.settlement.tables, ADJUSTMENTS.name: rows.sort(ADJUSTMENTS.key)}
     return replace(

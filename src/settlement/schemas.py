@@ -224,6 +224,11 @@ def polars_schema(table: terms.Table) -> pl.Schema:
     return pl.Schema({column.name: polars_type(column.kind) for column in table.columns})
 
 
+def result_schema(table: terms.Table) -> pl.Schema:
+    """The types of a ledger table's rows that belong to no run yet: all its columns but run_id."""
+    return pl.Schema({name: dtype for name, dtype in polars_schema(table).items() if name != "run_id"})
+
+
 def ledger_table(table: terms.Table) -> pa.DataFrameSchema:
     """Schema of a ledger table: exact types, no nulls but where the dictionary allows them, in this order."""
     columns = {
@@ -251,5 +256,4 @@ def as_ledger_table(table: terms.Table, frame: _Frame) -> _Frame:
 
 def with_ledger_types(table: terms.Table, rows: pl.DataFrame) -> pl.DataFrame:
     """The columns of a ledger table but run_id, with exact types; rows stay in their order."""
-    types = polars_schema(table).items()
-    return rows.select(pl.col(name).cast(dtype) for name, dtype in types if name != "run_id")
+    return rows.select(pl.col(name).cast(dtype) for name, dtype in result_schema(table).items())

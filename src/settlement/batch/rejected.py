@@ -8,7 +8,7 @@ from pathlib import Path
 
 import polars as pl
 
-from ..schemas import polars_schema, with_ledger_types
+from ..schemas import result_schema, with_ledger_types
 from ..terms import REJECTED_LINES
 from .duplicates import place_number
 from .lines import FAULTS
@@ -35,11 +35,10 @@ def rejected(bad: pl.LazyFrame, sources: Sequence[SourceFile], folder: Path) -> 
         lines, points = lines + part.height, points + int(part["points"].sum())
         paths.append(folder / f"rejected-{number:06}.parquet")
         with_ledger_types(REJECTED_LINES, part).write_parquet(paths[-1])
-    table = pl.scan_parquet(paths, glob=False) if paths else pl.LazyFrame(schema=_NO_LINES)
+    table = (
+        pl.scan_parquet(paths, glob=False) if paths else pl.LazyFrame(schema=result_schema(REJECTED_LINES))
+    )
     return Rejected(table, lines, points)
-
-
-_NO_LINES = {name: dtype for name, dtype in polars_schema(REJECTED_LINES).items() if name != "run_id"}
 
 
 def _ranges(bad: pl.LazyFrame) -> Iterator[tuple[int, int]]:
