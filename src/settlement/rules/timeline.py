@@ -17,6 +17,7 @@ from functools import cached_property
 
 import polars as pl
 
+from ..errors import Fault
 from ..policy import Coaching, Policy
 from ..reasons import Finding, UnpaidReason
 
@@ -549,7 +550,8 @@ def _agreement(row: Mapping[str, object]) -> Agreement:
 
 
 def _as_day(value: object) -> date:
-    assert isinstance(value, date)  # noqa: S101 — the schema has checked it; this tells the type checker
+    if not isinstance(value, date):
+        raise Fault("agreements", f"{value!r} as a day", "days that the table's schema has checked")
     return value
 
 
