@@ -22,7 +22,7 @@ _RECIPE = re.compile(r"```sql\n(.*?)```(?:\n\n```text\n.*?```)?", re.DOTALL)
 
 def ran(*arguments: str) -> str:
     """What the command prints; a refusal is raised."""
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner(env={"LC_ALL": "C.UTF-8"}).invoke(app, arguments)  # the recipes are in English
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return "\n".join(line.rstrip() for line in result.stdout.splitlines())

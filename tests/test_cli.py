@@ -18,7 +18,6 @@ from typing import Any
 import duckdb
 import polars as pl
 import pytest
-import typer
 
 from settlement import cli, load_policy, policy, runs
 from settlement.errors import Fault
@@ -88,7 +87,7 @@ def assert_refused(done: Done, *words: str) -> None:
 
 
 def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    group = group or typer.main.get_command(cli.app)
+    group = group or cli.program()
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
             yield from commands(command, (*path, name))

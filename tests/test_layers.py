@@ -18,7 +18,7 @@ FILES = sorted(SRC.rglob("*.py"))
 LAYERS = {
     "errors": 0, "terms": 0,
     "exact": 1, "reasons": 1, "schemas": 1, "spreadsheet": 1, "workdays": 1,
-    "policy": 2, "batch": 2,
+    "policy": 2, "batch": 2, "texts": 2,
     "rules": 3,
     "attribution": 4, "pipeline": 4, "reconcile": 4,
     "ledger": 5,

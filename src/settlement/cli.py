@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from . import __version__
 from .errors import (
@@ -26,6 +27,7 @@ from .errors import (
     Refusal,
     SettlementError,
 )
+from .texts import ENGLISH, Words, words_in
 
 if TYPE_CHECKING:
     import polars as pl
@@ -74,16 +76,27 @@ Engine = Annotated[str, typer.Option("--engine", help="local: this machine.")]
 NoDueDate = Annotated[bool, typer.Option("--no-due-date", help="Leave the payment day empty.")]
 ClosedMonth = Annotated[str, typer.Argument(metavar="MONTH", help="The month to close, YYYY-MM.")]
 Year = Annotated[int, typer.Option("--year", min=1900, max=2998, help="The calendar year, YYYY.")]
+Language = Annotated[
+    str | None,
+    typer.Option(
+        "--lang",
+        metavar="LANG",
+        callback=lambda language: _choose(language),
+        expose_value=False,
+        help="en or zh; default: the locale's language.",
+    ),
+]
 _LEDGER = Path("ledger")
 _MOST_DETAILED = 20  # scenarios that are shown zone by zone
 _OPEN_LEDGER: list[Path] = []  # where a trace of our own fault goes
+_CHOSEN: list[Words] = []  # by --lang; of several the last one holds
 
 
 def main() -> None:
     """Entry point. Exit codes: 0 done, 1 done with rejected lines, 2 refused, 3 our own fault."""
     _write_utf8()
     try:
-        app()
+        program()()
     except SettlementError as error:
         _fail(error, error.exit_code)
     except BrokenPipeError:
@@ -91,6 +104,41 @@ def main() -> None:
         raise SystemExit(DONE) from None
     except Exception as error:  # whatever is left is our own fault, and is told as such
         _fail(error, OUR_FAULT)
+    finally:
+        _CHOSEN.clear()
+
+
+def program() -> TyperGroup:
+    """The app; whichever command is called takes --lang too, for nobody remembers on which side it belongs."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)  # noqa: S101 - it has commands
+    lang = next(option for option in group.params if option.name == "lang")
+    for command in commands_of(group):
+        command.params.append(lang)
+    return group
+
+
+def commands_of(group: TyperGroup) -> Iterator[TyperCommand]:
+    for command in group.commands.values():
+        if isinstance(command, TyperGroup):
+            yield from commands_of(command)
+        elif isinstance(command, TyperCommand):
+            yield command
+
+
+def _choose(language: str | None) -> None:
+    if language is not None:
+        _CHOSEN.append(words_in(language, os.environ))
+
+
+def _words() -> Words:
+    """The texts in the language of --lang, else of the locale."""
+    return _CHOSEN[-1] if _CHOSEN else words_in(None, os.environ)
+
+
+def _say(text: str) -> None:
+    """Prints a sentence of the program in the language of the reader."""
+    print(_words().told(text))
 
 
 def _write_utf8() -> None:
@@ -101,13 +149,16 @@ def _write_utf8() -> None:
 
 
 def _fail(error: Exception, code: int) -> None:
-    print(f"{'refused' if code != OUR_FAULT else 'our own fault, please report it'}\n", file=sys.stderr)
+    words = _words()
+    title = words.told("refused" if code != OUR_FAULT else "our own fault, please report it")
+    print(f"{title}\n", file=sys.stderr)
     if isinstance(error, SettlementError):
-        print(error, file=sys.stderr)
+        print(words.error(error), file=sys.stderr)
     if code == OUR_FAULT:
         frame = traceback.extract_tb(error.__traceback__)[-1]
-        print(f"where:    {Path(frame.filename).name}, line {frame.lineno}, in {frame.name}", file=sys.stderr)
-        print(f"trace:    {_trace(error)}", file=sys.stderr)
+        place = f"where:    {Path(frame.filename).name}, line {frame.lineno}, in {frame.name}"
+        print(words.told(place), file=sys.stderr)
+        print(words.told(f"trace:    {_trace(error)}"), file=sys.stderr)
     raise SystemExit(code)
 
 
@@ -137,6 +188,7 @@ def settlement(
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
+    lang: Language = None,
 ) -> None:
     """Point-threshold payment settlement for basic medical insurance. 区域点数法阈值结算."""
 
@@ -165,7 +217,8 @@ def demo(
         order = Order(batch, "2026-03", load_policy("tianjin"))
         report = run(order, _opened(folder / "ledger"), progress)
     _show(report)
-    print("\nTry next:")
+    print()
+    _say("Try next:")
     for command in (
         f"settlement sql --ledger {folder / 'ledger'} 'from threshold_use'",
         f"settlement run {batch} --month 2026-03 --ledger {folder / 'ledger'} --reading attribution=pro_rata",
@@ -226,7 +279,7 @@ def close(month: ClosedMonth, ledger: LedgerFolder = _LEDGER) -> None:
     from .batch import month_of
 
     run_id = restatement.close(_existing(ledger), month_of(month))
-    print(f"month {month} closed: run {run_id} stands")
+    _say(f"month {month} closed: run {run_id} stands")
 
 
 @app.command()
@@ -272,7 +325,7 @@ def clear(
     from .summary import annual_summary
 
     _existing(ledger)
-    _print_parts(annual_summary(clearing.clear(ledger, year, assessments)))
+    _print_parts(annual_summary(clearing.clear(ledger, year, assessments), _words()))
 
 
 @app.command()
@@ -300,7 +353,7 @@ def diff(
     else:
         _print_frame(found.rows)
         for note in found.notes:
-            print(f"note: {note}")
+            _say(f"note: {note}")
     raise typer.Exit(DONE if found.rows.is_empty() else DONE_WITH_DIFFERENCES)
 
 
@@ -436,7 +489,7 @@ def generate(
             capped,
             progress=lambda written: progress(f"{written:,} lines written"),
         )
-    print(
+    _say(
         f"{made.folder}: {made.lines:,} lines ({made.bad_lines:,} of them bad), {made.institutions:,} institutions, "
         f"{len(made.over_threshold):,} over a threshold"
     )
@@ -459,7 +512,8 @@ def runs(ledger: LedgerFolder = _LEDGER) -> None:
     _print_frame(frame)
     acts = kept.acts()
     if acts:
-        print(f"\nhead of the journal: {acts[-1].hash} (act {acts[-1].seq}); keep it elsewhere")
+        print()
+        _say(f"head of the journal: {acts[-1].hash} (act {acts[-1].seq}); keep it elsewhere")
 
 
 @app.command()
@@ -482,14 +536,15 @@ def verify(
     with _progress() as progress:
         found = verified(Ledger(_opened(ledger)), head, progress)
     for difference in found.differences:
-        print(difference)
+        told = (difference.where, difference.found, difference.expected, difference.remedy)
+        print(_words().difference(*told))
     for note in found.notes:
-        print(f"note: {note}")
-    print(
+        _say(f"note: {note}")
+    _say(
         f"{len(found.differences)} difference(s) in {found.lines:,} journal line(s), {found.runs:,} run(s), "
         f"{found.files:,} file(s) of {found.bytes:,} bytes, and settlement.duckdb"
     )
-    print(
+    _say(
         f"head of the journal: {found.head}"
         + ("" if head else "; keep it elsewhere, and give it with --head")
     )
@@ -515,7 +570,7 @@ def sql(
     if csv:
         print(without_formulas(frame).write_csv(), end="")
     else:
-        _print_frame(frame)
+        _print_frame(frame, is_ours=False)
 
 
 @app.command()
@@ -532,7 +587,7 @@ def export(
     from .ledger import export as exported
 
     files = exported(_existing(ledger), out)
-    print(f"{out}: {len(files):,} files")
+    _say(f"{out}: {len(files):,} files")
 
 
 @app.command()
@@ -557,7 +612,7 @@ def explain(
     from .explain import explain as explained
 
     made = explained(_existing(ledger), month_of(month), institution, line, run_id)
-    print(json.dumps(made.as_json(), ensure_ascii=False) if as_json else made.text())
+    print(json.dumps(made.as_json(), ensure_ascii=False) if as_json else made.text(_words()))
 
 
 @app.command()
@@ -565,18 +620,16 @@ def report(
     month: Annotated[str, typer.Option("--month", help="The month to report, YYYY-MM.")],
     out: Annotated[Path, typer.Option(help="Folder to write into: new, empty, or of earlier reports.")],
     ledger: LedgerFolder = _LEDGER,
-    lang: Annotated[str | None, typer.Option(help="en or zh; default: the locale's language.")] = None,
 ) -> None:
     """Write a month as one HTML page with charts, and as an Excel workbook of statements.
 
     Example: settlement report --month 2026-03 --out report/ --ledger ledger/ --lang zh
     """
     from .batch import month_of
-    from .report import words_in, write_report
+    from .report import write_report
 
-    words = words_in(lang, os.environ)
     with _progress() as progress:
-        written = write_report(_existing(ledger), month_of(month), out, words, progress)
+        written = write_report(_existing(ledger), month_of(month), out, _words(), progress)
     for path in written:
         print(path)
 
@@ -600,11 +653,10 @@ def thresholds_show(
         for row in loaded.thresholds
         if day is None or loaded.threshold_row(row.payment_class, row.zone, day) == row
     ]
-    print(
-        f"{loaded.title} ({loaded.id}, {loaded.status}, {loaded.effective_from} … {loaded.effective_to or ''})"
-    )
+    status = _words().cell("policy_status", loaded.status)
+    print(f"{loaded.title} ({loaded.id}, {status}, {loaded.effective_from} … {loaded.effective_to or ''})")
     if not rows:
-        print(f"no threshold row in force in {month}" if loaded.thresholds else "this policy caps nothing")
+        _say(f"no threshold row in force in {month}" if loaded.thresholds else "this policy caps nothing")
         return
     import polars as pl
 
@@ -650,11 +702,12 @@ def thresholds_recalculate(
     for path, text in ((out, made.fragment), (policy_out, made.whole_policy)):
         if path is not None:
             write(path, text)
-            print(f"{path}: {made.made.height} threshold(s) from {made.effective_from} on")
+            _say(f"{path}: {made.made.height} threshold(s) from {made.effective_from} on")
     if out is None and policy_out is None:
         print(made.fragment, end="")
     elif not made.missing.is_empty():
-        print("\nNo threshold, for lack of peers:")
+        print()
+        _say("No threshold, for lack of peers:")
         _print_frame(made.missing.drop("threshold", "peers", "peer_months"))
 
 
@@ -708,11 +761,12 @@ def _replay(batch: Path, run_id: str, ledger: Path, as_json: bool) -> None:
     if as_json:
         print(json.dumps(found.as_json()))
     elif found.is_same:
-        print(f"run {run_id} replayed: the same results\nresults: {found.results_sha256}")
+        _say(f"run {run_id} replayed: the same results")
+        _say(f"results: {found.results_sha256}")
     else:
-        print(f"run {run_id} replayed: other results, in {', '.join(found.tables)}")
-        print(f"recorded: {found.recorded_sha256} (engine {found.recorded_engine})")
-        print(f"now:      {found.results_sha256} (engine {__version__})")
+        _say(f"run {run_id} replayed: other results, in {', '.join(found.tables)}")
+        _say(f"recorded: {found.recorded_sha256} (engine {found.recorded_engine})")
+        _say(f"now:      {found.results_sha256} (engine {__version__})")
     raise typer.Exit(DONE if found.is_same else DONE_WITH_DIFFERENCES)
 
 
@@ -800,7 +854,7 @@ def _progress() -> Iterator[Callable[[str], None]]:
     from rich.console import Console
 
     with Console(stderr=True).status("…") as status:
-        yield lambda sentence: status.update(sentence)
+        yield lambda sentence: status.update(_words().told(sentence))
 
 
 def _report(report: Report, as_json: bool) -> None:
@@ -815,7 +869,7 @@ def _show(report: Report) -> None:
     from .summary import summary
 
     width = _console(140).width
-    _print_parts(summary(report, width))
+    _print_parts(summary(report, width, _words()))
 
 
 def _console(width: int) -> Console:
@@ -836,55 +890,63 @@ def _show_simulation(found: Simulation, asked: int) -> None:
     """The policy in force, what each scenario changes by zone and class, what each reading changes by zone."""
     _print_heading(found.base.scenario.policy, f"{found.first_day:%Y-%m} · what if, nothing is posted")
     if not found.rejected.is_empty():
-        print(f"\n{found.base.lines_rejected:,} line(s) rejected 剔除")
+        print()
+        _say(f"{found.base.lines_rejected:,} line(s) rejected 剔除")
         _print_frame(found.rejected)
-    print("\nin force")
+    print()
+    _say("in force")
     _print_frame(found.in_force())
     for title, outcomes, by in (
         ("scenarios", found.outcomes[:asked], ("zone", "point_class")),
         ("readings", found.outcomes[asked:], ("zone",)),
     ):
         if outcomes:
-            print(f"\n{title}, changes against what is in force")
+            print()
+            _say(f"{title}, changes against what is in force")
             _print_frame(found.changes(outcomes, by if len(outcomes) <= _MOST_DETAILED else ()))
         for outcome in outcomes:
             if outcome.refusal:
-                print(f"\n{outcome.scenario.name}: refused\n{outcome.refusal}")
+                print()
+                print(_words().pair(outcome.scenario.name, "refused"))
+                print(_words().error(outcome.refusal))
             elif outcome.scenario.note:
-                print(f"{outcome.scenario.name}: {outcome.scenario.note}")
+                print(_words().pair(outcome.scenario.name, outcome.scenario.note))
 
 
 def _show_forecast(found: Forecast) -> None:
     from .forecast import STATUSES
 
     _print_heading(found.policy, f"{found.as_of:%Y-%m} as of {found.as_of} · forecast, nothing is posted")
-    print(f"{found.lines_used:,} line(s) settled up to that day, of {found.lines_in:,} in the batch\n")
+    _say(f"{found.lines_used:,} line(s) settled up to that day, of {found.lines_in:,} in the batch")
+    print()
     _print_frame(found.reminders().drop("regime", "days_seen"))
     counts = found.as_json()["counts"]
     for status, meaning in STATUSES.items():
-        print(f"{counts[status]:>6,}  {status}: {meaning}")
+        print(f"{counts[status]:>6,}  {_words().pair(status, meaning)}")
     for assumption in found.assumptions:
-        print(f"assumed 假定: {assumption}")
+        _say(f"assumed 假定: {assumption}")
 
 
 def _print_heading(policy: Policy, title: str) -> None:
-    print(f"{title} · {policy.title} ({policy.id})")
+    print(f"{_words().told(title)} · {policy.title} ({policy.id})")
     if policy.is_draft:
-        print("DRAFT 征求意见稿: the policy is not in force; these figures are a trial")
+        _say("DRAFT 征求意见稿: the policy is not in force; these figures are a trial")
 
 
-def _print_frame(frame: pl.DataFrame) -> None:
+def _print_frame(frame: pl.DataFrame, *, is_ours: bool = True) -> None:
+    """A table with its heads and codes in the reader's language; the answer to a question of his own as it is."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    words = _words() if is_ours else ENGLISH
     table = Table(box=None, pad_edge=False)
     for name, dtype in frame.schema.items():
-        table.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
-    for row in frame.rows():
-        table.add_row(*(Text("" if value is None else str(value)) for value in row))
+        table.add_column(words.head(name), justify="right" if dtype.is_numeric() else "left", overflow="fold")
+    for row in frame.iter_rows(named=True):
+        table.add_row(*(Text(words.cell(name, value)) for name, value in row.items()))
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
-    print(f"{frame.height:,} row(s)")
+    _say(f"{frame.height:,} row(s)")
 
 
 if __name__ == "__main__":

@@ -28,14 +28,19 @@ class SettlementError(Exception):
         self.where, self.found, self.expected, self.remedy = where, found, expected, remedy
         super().__init__(self.where, self.found, self.expected, self.remedy)
 
-    def __str__(self) -> str:
-        parts = (
+    @property
+    def parts(self) -> list[tuple[str, str]]:
+        """Label and text of the parts that are not empty."""
+        named = (
             ("where", self.where),
             ("found", self.found),
             ("expected", self.expected),
             ("to do", self.remedy),
         )
-        return "\n".join(f"{label + ':':<10}{text}" for label, text in parts if text)
+        return [(label, text) for label, text in named if text]
+
+    def __str__(self) -> str:
+        return "\n".join(f"{label + ':':<10}{text}" for label, text in self.parts)
 
 
 class Refusal(SettlementError):

@@ -16,7 +16,7 @@ from settlement import report as reports
 from settlement.errors import Refusal
 from settlement.report import Words, words_in, write_report
 from settlement.report.facts import Day, band_of, course_of
-from settlement.report.texts import TEXTS
+from settlement.texts import TEXTS
 from test_restatement import Books
 
 KNOWN_TAGS = {

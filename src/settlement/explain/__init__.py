@@ -15,6 +15,7 @@ from rich.cells import cell_len
 
 from ..ledger import Ledger
 from ..policy import READING_VALUES
+from ..texts import ENGLISH, Words
 from .case import Case, case_of
 from .derivation import check
 from .steps import (
@@ -55,19 +56,22 @@ class Explanation:
         head = {name: value for name, value in vars(self).items() if name != "steps"}
         return head | {"month": f"{self.month:%Y-%m}", "steps": [step.as_json() for step in self.steps]}
 
-    def text(self) -> str:
-        return "\n".join((*self._head(), *(line for step in self.steps for line in _lines(step))))
+    def text(self, words: Words = ENGLISH) -> str:
+        return "\n".join((*self._head(words), *(line for step in self.steps for line in _lines(step, words))))
 
-    def _head(self) -> Iterator[str]:
-        yield f"{self.institution_id} {self.name} · {self.month:%Y-%m} · run {self.run_id} ({self.status})"
+    def _head(self, words: Words) -> Iterator[str]:
+        run = words.told(f"run {self.run_id} ({self.status})")
+        yield f"{self.institution_id} {self.name} · {self.month:%Y-%m} · {run}"
         yield f"{self.policy_title} ({self.policy_id})"
         if self.policy_status == "draft":
-            yield "DRAFT 征求意见稿: the policy is not in force; these figures are a trial settlement"
+            yield words.told(
+                "DRAFT 征求意见稿: the policy is not in force; these figures are a trial settlement"
+            )
         others = [
             f"{key} = {value}" for key, value in self.readings.items() if value != READING_VALUES[key][0]
         ]
         if others:
-            yield f"readings 口径: {', '.join(others)}"
+            yield words.told(f"readings 口径: {', '.join(others)}")
 
 
 def explain(
@@ -144,23 +148,28 @@ def _of_line(case: Case, claim_id: str, line_id: str) -> Iterator[Step]:
         yield from of_absent_line(claim_id, line_id, rejected, others, case.inputs.claims_files)
 
 
-def _lines(step: Step) -> Iterator[str]:
+def _lines(step: Step, words: Words) -> Iterator[str]:
     """Label, value and working in columns; the clause at the end, on a line of its own if there is no room."""
     indent = " " * (_INDENT * step.indent)
-    label = _padded(indent + step.label, _LABEL)
+    label = _padded(indent + words.told(step.label), _LABEL)
     value = step.value if isinstance(step.value, str) else shown(step.value)
+    working, clause = words.told(step.working), words.told(step.clause)
     if not value:
-        left = f"{label} {step.working}".rstrip()
+        left = f"{label} {working}".rstrip()
     else:
-        left = f"{label} {' ' * (_VALUE - cell_len(value))}{value}  {step.working}".rstrip()
-    if not step.clause:
+        left = f"{label} {_right(words.told(value), _VALUE)}  {working}".rstrip()
+    if not clause:
         yield left
-    elif cell_len(left) + 2 + cell_len(step.clause) <= WIDTH:
-        yield left + " " * (WIDTH - cell_len(left) - cell_len(step.clause)) + step.clause
+    elif cell_len(left) + 2 + cell_len(clause) <= WIDTH:
+        yield left + _right(clause, WIDTH - cell_len(left))
     else:
         yield left
-        yield " " * (WIDTH - cell_len(step.clause)) + step.clause
+        yield _right(clause, WIDTH)
 
 
 def _padded(text: str, width: int) -> str:
     return text + " " * (width - cell_len(text))
+
+
+def _right(text: str, width: int) -> str:
+    return " " * (width - cell_len(text)) + text

@@ -17,8 +17,8 @@ from tempfile import mkstemp
 
 from ..errors import Refusal
 from ..ledger import Ledger
+from ..texts import Words, words_in
 from .facts import Facts, facts_of
-from .texts import Words, words_in
 
 __all__ = ["Facts", "Words", "facts_of", "words_in", "write_report"]
 

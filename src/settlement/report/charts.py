@@ -18,8 +18,8 @@ import vl_convert
 from markupsafe import Markup
 
 from ..errors import Fault
+from ..texts import Words
 from .facts import BANDS, Course, ZoneUse
-from .texts import Words
 
 WIDTH = 328  # CSS pixels: a telephone of 360 less the page's margins
 _BAR = 26

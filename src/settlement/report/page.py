@@ -9,9 +9,9 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from .. import __version__
+from ..texts import Term, Words
 from .facts import Facts
 from .sections import Parts, shown
-from .texts import Term, Words
 
 
 def page_of(facts: Facts, words: Words, workbook: str) -> str:

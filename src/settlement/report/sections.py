@@ -14,9 +14,9 @@ from typing import Any
 from .. import exact
 from ..reasons import Finding, RejectRule, UnpaidReason
 from ..terms import STATEMENTS, Kind
+from ..texts import Term, Words
 from .charts import BAND_COLOURS, PART_COLOURS, Bar, Chart, daily_course, ranking, use_by_zone
 from .facts import Course, Facts, Row
-from .texts import Term, Words
 
 _BARS = 10  # of a ranking
 _ROWS = 30  # of a table, before "and n more"

@@ -20,9 +20,9 @@ from xlsxwriter.worksheet import Worksheet
 from ..ledger import Ledger
 from ..spreadsheet import FORMULA_SIGNS
 from ..terms import RESULT_TABLES, STATEMENTS, Column, Kind, Table
+from ..texts import Words
 from .facts import Facts
 from .sections import shown
-from .texts import Words
 
 SHEET_ROWS = 1_048_576  # Excel's own limit
 HEADER_ROWS = 3  # title, Chinese names, English names

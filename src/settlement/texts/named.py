@@ -1,4 +1,4 @@
-"""Every text of the report in English and Chinese, in one table.
+"""The texts of the report in English and Chinese, by name.
 
 Terms (headings, column names, codes) are shown in both languages; running text in the one that was chosen.
 """
@@ -6,19 +6,10 @@ Terms (headings, column names, codes) are shown in both languages; running text 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import NamedTuple
-
-from ..errors import Refusal
-from ..reasons import Code
-from ..terms import CHINESE, LEDGER_TABLES
-
-LANGUAGES = ("en", "zh")
 
 TEXTS: Mapping[str, tuple[str, str]] = {
     # the page
     "report": ("Settlement report", "结算报告"),
-    "workbook": ("Settlement workbook", "结算工作簿"),
     "month": ("Month", "结算月份"),
     "run": ("Run", "结算批次"),
     "draft": ("DRAFT", "征求意见稿"),
@@ -117,7 +108,6 @@ TEXTS: Mapping[str, tuple[str, str]] = {
         "{total} at the end.",
         "{day} 超出阈值：前日累计 {before} 点，当日累计 {after} 点；阈值 {threshold}，期末 {total} 点。",
     ),
-    "running_points": ("running total, points", "累计点数"),
     # unpaid and rejected
     "unpaid_by_reason": ("Unpaid points by reason", "不予支付原因"),
     "nothing_unpaid": ("Every settled line is paid in full.", "结算明细全部支付。"),
@@ -200,69 +190,3 @@ TEXTS: Mapping[str, tuple[str, str]] = {
     "sums": ("Sums of the statements", "拨付单合计"),
     "institution_name": ("Name", "机构名称"),
 }
-
-
-class Term(NamedTuple):
-    """A word of the field: in the language of the page, and in the other one."""
-
-    main: str
-    other: str
-
-    def __str__(self) -> str:
-        return self.main if self.main == self.other or not self.other else f"{self.main} {self.other}"
-
-
-@dataclass(frozen=True)
-class Words:
-    """The texts in one language of `LANGUAGES`."""
-
-    language: str
-
-    @property
-    def other_language(self) -> str:
-        return "zh" if self.language == "en" else "en"
-
-    def text(self, key: str, **figures: object) -> str:
-        """Running text."""
-        english, chinese = TEXTS[key]
-        return (chinese if self.language == "zh" else english).format(**figures)
-
-    def term(self, key: str) -> Term:
-        return self._term(*TEXTS[key])
-
-    def code(self, code: str | None) -> Term:
-        """A code of the ledger, as `drug_consumable`; null is a dash."""
-        if code is None:
-            return Term("–", "")
-        if code in TEXTS:
-            return self.term(code)
-        return self._term(code.replace("_", " "), CHINESE.get(code, ""))
-
-    def column(self, table: str, column: str) -> Term:
-        """The name of a ledger column."""
-        found = next(each for each in LEDGER_TABLES if each.name == table)[column]
-        return self._term(column.replace("_", " "), found.chinese)
-
-    def meaning(self, code: Code) -> Term:
-        return self._term(code.sentence, code.chinese)
-
-    def short(self, code: Code) -> str:
-        """A code where there is no room for its sentence."""
-        return self._term(code.value.replace("_", " "), code.chinese).main
-
-    def _term(self, english: str, chinese: str) -> Term:
-        if self.language == "zh" and chinese:
-            return Term(chinese, english)
-        return Term(english, chinese)
-
-
-def words_in(language: str | None, environment: Mapping[str, str]) -> Words:
-    """The texts in the language asked for, else in that of the locale. Raises: Refusal for another language."""
-    if language is None:
-        locale = next(
-            (environment[name] for name in ("LC_ALL", "LC_MESSAGES", "LANG") if environment.get(name)), ""
-        )
-        return Words("zh" if locale.lower().startswith("zh") else "en")
-    if language not in LANGUAGES:
-        raise Refusal("--lang", repr(language), "en or zh", "for example --lang zh")
-    return Words(language)
