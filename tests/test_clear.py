@@ -153,6 +153,12 @@ def test_every_figure_is_printed_with_its_clause(year: Books) -> None:
         assert line in text
 
 
+def test_months_without_a_run_are_named_for_no_later_clearing_releases_their_deposit(year: Books) -> None:
+    text = " ".join(year.clear().out.split())
+    assert "no run of 2026-03, 2026-04, 2026-05, 2026-06, 2026-07, 2026-08, 2026-09, 2026-10," in text
+    assert "2026-11, 2026-12: a deposit withheld there later is in no clearing" in text
+
+
 def test_the_act_names_file_and_runs_but_no_month(year: Books) -> None:
     """Data 3: one line per act; the file's hash stands in it."""
     year.clear()

@@ -43,6 +43,13 @@ class Year:
     paid: dict[date, str]
 
     @property
+    def unsettled(self) -> list[date]:
+        """The months without a run: whatever is settled of them later, the year has been cleared without."""
+        return [
+            month for number in range(1, 13) if (month := date(self.year, number, 1)) not in self.standing
+        ]
+
+    @property
     def newest(self) -> str:
         """The newest run of the last month."""
         return self.standing[max(self.standing)]

@@ -357,6 +357,9 @@ def annual_summary(cleared: Cleared, words: Words) -> Iterator[RenderableType]:
     notes = [f"deposit released by the bands of policy {cleared.policy.id}, {cleared.policy.sha256[:12]}…"]
     if cleared.unused:
         notes.append(f"assessed, but without a statement in {year}: {', '.join(cleared.unused)}")
+    if cleared.year.unsettled:
+        without = ", ".join(f"{month:%Y-%m}" for month in cleared.year.unsettled)
+        notes.append(f"no run of {without}: a deposit withheld there later is in no clearing")
     yield Text("\n".join(map(words.told, [*notes, f"{len(cleared.proofs)} proofs hold"])))
 
 

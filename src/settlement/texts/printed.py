@@ -120,6 +120,9 @@ _YEAR = {
     "runs {}": "批次 {}",
     "deposit released by the bands of policy {}, {}…": "质量保证金按政策 {} 的档次返还，{}…",
     "assessed, but without a statement in {}: {}": "有考核得分但 {} 年没有拨付单：{}",
+    "no run of {}: a deposit withheld there later is in no clearing": (
+        "{} 没有批次：此后在这些月份扣留的质量保证金不在任何清算之内"
+    ),
     "Annual statements 年终清算单": "年终清算单",
     "payable 应付": "应付",
     "deposit 保证金": "保证金",
