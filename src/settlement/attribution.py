@@ -16,6 +16,7 @@ import polars as pl
 from . import exact
 from .batch import Batch
 from .batch.lines import JUDGED
+from .batch.staging import few_of_many
 from .policy import Overage, Policy
 from .reasons import UnpaidReason
 from .rules import overage
@@ -95,12 +96,12 @@ def affected_lines(batch: Batch, coding: Profiles, fates: pl.DataFrame, folder: 
     staged = Affected(folder / "affected")
     for number, lines in enumerate(batch.lines.good(institutions)):
         to_parts = pl.PartitionBy(staged.folder / f"{number:06}", key="part", include_key=False)
-        (
+        found = (
             coding.keyed(lines)
             .join(fate_of, on=keys, how="inner")  # m:1: a key is a profile's
             .select("part", *_AFFECTED)
-            .sink_parquet(to_parts, compression="lz4", mkdir=True)
         )
+        few_of_many(found).sink_parquet(to_parts, compression="lz4", mkdir=True)
     return staged
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from threading import Lock
 
@@ -19,6 +18,7 @@ import polars as pl
 from .csv_file import ROW_NUMBER
 from .duplicates import PLACE, Hashes, key_hash, place_number, repeated_lines
 from .lines import JUDGED, Plain
+from .staging import detached, few_of_many
 
 Reduce = Callable[[pl.LazyFrame], pl.LazyFrame]
 _MOST_ODD = 100_000  # lines set aside in memory before they are written
@@ -107,7 +107,7 @@ class Lines:
         is_repeated = key_hash().is_in(self._hashes.repeated.implode())
         staged = self._unbroken_staged()
         found = staged.head(0) if self._hashes.repeated.is_empty() else staged.filter(is_repeated)
-        yield found.with_columns(is_staged=True).collect()
+        yield few_of_many(found.with_columns(is_staged=True)).collect(engine="streaming")
         for files in self.typed:
             is_asked = pl.col(ROW_NUMBER).is_in(self._hashes.rows(files.source).implode())
             plain = (
@@ -115,7 +115,7 @@ class Lines:
                 .drop("fault")
                 .with_columns(pl.col("institution_id", "insurance_type").cast(pl.String), is_staged=False)
             )
-            yield plain.collect(engine="streaming")
+            yield few_of_many(plain).collect(engine="streaming")
 
     # ------------------------------------------------------------ the first reading of the typed files
 
@@ -161,7 +161,7 @@ class FirstReading:
         self.files, self.hashes, self.folder = files, hashes, folder
         self.lines, self.points = 0, 0
         self._columns = files.raw.collect_schema().names()
-        self._odd: list[bytes] = []
+        self._odd: list[pl.DataFrame] = []
         self._odd_lines = 0
         self._written: list[Path] = []
         self._noting = Lock()
@@ -199,23 +199,17 @@ class FirstReading:
         return rows
 
     def _set_aside(self, odd: pl.DataFrame) -> None:
-        """Keep odd lines as bytes: as a frame they would keep the texts of all rows around them."""
-        kept = BytesIO()
-        odd.write_ipc_stream(kept)
-        self._odd.append(kept.getvalue())
+        self._odd.append(detached(odd))
         self._odd_lines += odd.height
         if self._odd_lines > _MOST_ODD:
             path = self.folder / f"odd-{self.files.source:05}-{len(self._written):06}.parquet"
-            self._kept_odd().write_parquet(path, compression="lz4")
+            pl.concat(self._odd).write_parquet(path, compression="lz4")
             self._written.append(path)
             self._odd, self._odd_lines = [], 0
-
-    def _kept_odd(self) -> pl.DataFrame:
-        return pl.concat(pl.read_ipc_stream(kept) for kept in self._odd)
 
     @property
     def odd_lines(self) -> pl.LazyFrame:
         """The lines that are not plain, judged in full."""
         written = [pl.scan_parquet(self._written, glob=False)] if self._written else []
-        kept = [self._kept_odd().lazy()] if self._odd else []
+        kept = [pl.concat(self._odd).lazy()] if self._odd else []
         return self.files.judged(pl.concat([*written, *kept]) if written or kept else self.files.raw.head(0))

@@ -1,11 +1,14 @@
-"""A temporary folder for what does not fit into memory."""
+"""What keeps memory flat: a temporary folder for what does not fit, and rows that hold no more than themselves."""
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
 from weakref import finalize
+
+import polars as pl
 
 
 class Staging:
@@ -14,3 +17,16 @@ class Staging:
     def __init__(self) -> None:
         self.path = Path(mkdtemp(prefix="settlement-"))
         self.close = finalize(self, rmtree, self.path, ignore_errors=True)
+
+
+def few_of_many(lines: pl.LazyFrame) -> pl.LazyFrame:
+    """Lines that a filter has left of many more, streamed, in memory of their own."""
+    return lines.map_batches(detached, streamable=True)
+
+
+def detached(rows: pl.DataFrame) -> pl.DataFrame:
+    """The same rows. What a filter leaves of texts are views, and keeps those of all the rows around them in memory."""
+    kept = BytesIO()
+    rows.write_ipc_stream(kept)
+    kept.seek(0)
+    return pl.read_ipc_stream(kept)
