@@ -17,6 +17,7 @@ from settlement import load_policy, read_batch, schemas
 from settlement.batch import month_of
 from settlement.batch.columns import matched
 from settlement.batch.lines import FAULTS, Context, first_fault, violations
+from settlement.batch.staging import few_of_many
 from settlement.errors import Refusal
 from settlement.policy import Policy
 from settlement.terms import CLAIM_FIELDS, DEDUCTION_KINDS, EVENT_KINDS, SMALL_TABLES
@@ -1041,3 +1042,17 @@ def test_a_known_column_twice_is_refused_and_an_unknown_one_is_not() -> None:
         "remark",
         "remark",
     )
+
+
+def test_few_lines_of_many_hold_no_more_than_their_own_texts() -> None:
+    """Else memory grows with the month: some repeated lines would keep the texts of all of it."""
+    lines = pl.DataFrame({"claim_id": [f"{number:030}" for number in range(10_000)]})
+    few = lines.lazy().filter(pl.col("claim_id").str.ends_with("000"))
+
+    def held(rows: pl.DataFrame) -> int:
+        texts = rows["claim_id"].to_arrow(compat_level=pl.CompatLevel.newest())
+        return sum(buffer.size for buffer in texts.buffers() if buffer)
+
+    found = few_of_many(few).collect(engine="streaming")
+    assert found.equals(few.collect())
+    assert held(found) < 1_000 < held(few.collect())
