@@ -34,6 +34,9 @@ bench: .venv/ready ## measure against a bare scan, DuckDB, polars and pandas: ma
 bench-parts: .venv/ready ## measure parts of a run, each alone
 	$(BIN)/python -m pytest benchmarks/bench_parts.py
 
+bench-reading: .venv/ready ## where the time of reading the lines goes
+	$(BIN)/python -m benchmarks.reading
+
 bench-check: .venv/ready ## has the engine become slower than recorded, against the bare scan and DuckDB?
 	$(BIN)/python -m benchmarks.check
 
@@ -47,5 +50,5 @@ wheel: .venv/ready ## build the wheel into dist/
 clean: ## remove what make has made
 	rm -rf .venv demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test check dictionary bench bench-parts bench-check bench-record wheel clean
+.PHONY: help demo test check dictionary bench bench-parts bench-reading bench-check bench-record wheel clean
 .DEFAULT_GOAL := help
