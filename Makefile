@@ -17,7 +17,15 @@ demo: .venv/ready ## write a small batch as a bureau exports it, settle it into 
 	@$(BIN)/settlement demo demo
 
 test: .venv/ready ## run all tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --ignore=tests/spark
+
+.venv/spark: .venv/ready
+	@echo "adding Spark to .venv (490 MB) …"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[spark]'
+	@touch $@
+
+test-spark: .venv/spark ## run the tests of --engine spark on a cluster of two workers on this machine; needs Java 17
+	$(BIN)/python -m pytest tests/spark
 
 check: .venv/ready ## style, types, and whether docs/dictionary.md is up to date
 	$(BIN)/ruff check .
@@ -30,6 +38,9 @@ dictionary: .venv/ready ## write docs/dictionary.md anew from the program's own 
 
 bench: .venv/ready ## measure against a bare scan, DuckDB, polars and pandas: make bench SIZES="1M 20M 100M"
 	$(BIN)/python -m benchmarks.bench $(if $(SIZES),--sizes "$(SIZES)")
+
+bench-scale: .venv/spark ## measure this machine against Spark on it: make bench-scale SIZES="1M 5M 20M"
+	$(BIN)/python -m benchmarks.scale $(if $(SIZES),--sizes "$(SIZES)")
 
 bench-parts: .venv/ready ## measure parts of a run, each alone
 	$(BIN)/python -m pytest benchmarks/bench_parts.py
@@ -50,5 +61,5 @@ wheel: .venv/ready ## build the wheel into dist/
 clean: ## remove what make has made
 	rm -rf .venv demo dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-.PHONY: help demo test check dictionary bench bench-parts bench-reading bench-check bench-record wheel clean
+.PHONY: help demo test test-spark check dictionary bench bench-scale bench-parts bench-reading bench-check bench-record wheel clean
 .DEFAULT_GOAL := help

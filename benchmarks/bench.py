@@ -31,7 +31,7 @@ def main() -> None:
 
 def _options() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__)
-    words.add_argument("--sizes", type=_sizes, default="1M 20M", help="lines, as in '1M 20M 100M'")
+    words.add_argument("--sizes", type=sizes, default="1M 20M", help="lines, as in '1M 20M 100M'")
     words.add_argument(
         "--shares", type=str.split, default="0.03 0.30 1.00", help="of institutions over a threshold"
     )
@@ -48,7 +48,8 @@ def _options() -> argparse.ArgumentParser:
     return words
 
 
-def _sizes(text: str) -> list[int]:
+def sizes(text: str) -> list[int]:
+    """Numbers of lines written as in `500k 1M 20M`."""
     units = {"": 1, "k": 1_000, "M": 1_000_000}
     words = [re.fullmatch(r"(\d+)([kM]?)", word) for word in text.split()]
     if not words or None in words:

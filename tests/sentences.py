@@ -36,6 +36,10 @@ SAME = {
     "module 'settlement' has no attribute {}", "{} has more than {} decimals", "no table {}; there are {}", "any day",
     "percentile {}", "place unknown", "{} of {} months of {} peer(s) in {}", "coaching ended {}; peers: {}",
     "D 36; from score {} on {} {} {}", "Missing option '--month'.",
+    # between a cluster's workers and its driver
+    "--engine spark", "--master {}", "spark", "PySpark does not yet fully support pandas",
+    "blobs of shards {} and {} in one task", "shard int, source int, rows binary",
+    "shard int, name string, content binary", "settlement failed", "settlement refused",
     # shapes whose every outcome stands in the table
     "run {} {}", "read {} ({}){}", "{} row(s) changed{}{}, {} too many, {} missing; for example {}", "no {}",
     "a list{} of {}, none of them twice", "{} points of {}", "is paid {}", "payable{}{}", "{}, SHA-256 {}…",

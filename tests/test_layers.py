@@ -16,12 +16,12 @@ import pytest
 SRC = Path(__file__).parents[1] / "src" / "settlement"
 FILES = sorted(SRC.rglob("*.py"))
 LAYERS = {
-    "errors": 0, "terms": 0,
+    "errors": 0, "terms": 0, "validation": 0,
     "exact": 1, "reasons": 1, "schemas": 1, "spreadsheet": 1, "workdays": 1,
     "policy": 2, "batch": 2, "texts": 2,
     "rules": 3,
-    "attribution": 4, "pipeline": 4, "reconcile": 4,
-    "ledger": 5,
+    "attribution": 4, "pipeline": 4, "reconcile": 4, "shard": 4,
+    "ledger": 5, "spark": 5,
     "carried": 6, "causes": 6, "runs": 6, "restatement": 6, "differences": 6, "replay": 6,
     "summary": 6, "synthesis": 6, "explain": 6, "simulate": 6, "forecast": 6, "report": 6,
     "balances": 6, "recalculate": 6, "clear": 6,
@@ -33,6 +33,7 @@ BELOW = {
     ("batch", "policy"),
     ("reconcile", "pipeline"),
     ("pipeline", "attribution"),
+    ("shard", "pipeline"),
     ("summary", "runs"),
     ("summary", "clear"),
     ("clear", "balances"),

@@ -11,6 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from .policy import Policy
     from .runs import Order, Report
     from .simulate import Simulation
+    from .spark import Cluster
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -72,7 +74,15 @@ SubmittedOn = Annotated[
     str | None,
     typer.Option("--submitted-on", help="Day the institutions submitted, YYYY-MM-DD: gives the payment day."),
 ]
-Engine = Annotated[str, typer.Option("--engine", help="local: this machine.")]
+Engine = Annotated[str, typer.Option("--engine", help="local: this machine; spark: a cluster.")]
+Master = Annotated[
+    str | None,
+    typer.Option("--master", metavar="URL", help="The cluster: spark://host:port, yarn, local[2] …"),
+]
+Shards = Annotated[
+    int | None,
+    typer.Option("--shards", min=1, help="Parts that a cluster settles; default: by lines and cores."),
+]
 NoDueDate = Annotated[bool, typer.Option("--no-due-date", help="Leave the payment day empty.")]
 ClosedMonth = Annotated[str, typer.Argument(metavar="MONTH", help="The month to close, YYYY-MM.")]
 Year = Annotated[int, typer.Option("--year", min=1900, max=2998, help="The calendar year, YYYY.")]
@@ -242,6 +252,8 @@ def run(
     encoding: Encoding = None,
     strict: Strict = False,
     engine: Engine = "local",
+    master: Master = None,
+    shards: Shards = None,
     replay: Annotated[
         str | None,
         typer.Option(
@@ -263,7 +275,8 @@ def run(
         _replay(batch, replay, ledger, as_json)
     if month is None:
         raise typer.BadParameter("Missing option '--month'.", ctx=context)
-    order = _order(batch, month, policy, reading, encoding, strict, submitted_on, no_due_date, engine)
+    order = _order(batch, month, policy, reading, encoding, strict, submitted_on, no_due_date)
+    order = replace(order, cluster=_cluster(engine, master, shards))
     with _progress() as progress:
         report = runs.run(order, _opened(ledger), progress)
     _report(report, as_json)
@@ -303,7 +316,8 @@ def restate(
     """
     from . import restatement
 
-    order = _order(batch, month, policy, reading, encoding, strict, submitted_on, no_due_date, engine)
+    _refuse_other_engine(engine)
+    order = _order(batch, month, policy, reading, encoding, strict, submitted_on, no_due_date)
     with _progress() as progress:
         report = restatement.restate(order, _opened(ledger), reason, progress)
     _report(report, as_json)
@@ -368,6 +382,8 @@ def check(
     encoding: Encoding = None,
     strict: Strict = False,
     engine: Engine = "local",
+    master: Master = None,
+    shards: Shards = None,
     as_json: AsJson = False,
 ) -> None:
     """Validate a batch and report what a run would settle, without a ledger.
@@ -376,7 +392,8 @@ def check(
     """
     from . import runs
 
-    order = _order(batch, month, policy, reading, encoding, strict, submitted_on, no_due_date, engine)
+    order = _order(batch, month, policy, reading, encoding, strict, submitted_on, no_due_date)
+    order = replace(order, cluster=_cluster(engine, master, shards))
     with _progress() as progress:
         report = runs.check(order, progress)
     _report(report, as_json)
@@ -730,7 +747,8 @@ def ledger_rebuild(ledger: LedgerFolder = _LEDGER) -> None:
 
 def _refuse_options_of_the_record(context: typer.Context, month: str | None, run_id: str) -> None:
     """A replay takes everything but the batch and the ledger from the record."""
-    names = ("policy", "submitted_on", "no_due_date", "reading", "encoding", "strict", "engine")
+    of_order = ("policy", "submitted_on", "no_due_date", "reading", "encoding", "strict")
+    names = (*of_order, "engine", "master", "shards")
     sources = {name: context.get_parameter_source(name) for name in names}
     given = [
         f"--{name.replace('_', '-')}"
@@ -786,18 +804,39 @@ def _order(
     strict: bool,
     submitted_on: str | None,
     no_due_date: bool,
-    engine: str,
 ) -> Order:
     from .policy import load_policy
     from .runs import Order
 
-    if engine != "local":
-        raise Refusal(
-            "--engine", repr(engine), "local, the only engine of this version", "leave the option out"
-        )
     chosen = _with_readings(load_policy(policy), reading or [])
     day = _day(submitted_on) if submitted_on else None
     return Order(batch, month, chosen, encoding, strict, day, not no_due_date)
+
+
+def _cluster(engine: str, master: str | None, shards: int | None) -> Cluster | None:
+    """The cluster that settles; None for this machine."""
+    from .spark import Cluster
+
+    if engine not in ("local", "spark"):
+        raise Refusal("--engine", repr(engine), "local or spark", "leave the option out to settle here")
+    if engine == "local" and (master is not None or shards is not None):
+        option = "--master" if master is not None else "--shards"
+        raise Refusal(option, "given without --engine spark", "an option of a cluster", "add --engine spark")
+    if engine == "spark" and not master:
+        raise Refusal(
+            "--engine spark", "no --master", "the cluster", "for example --master spark://host:7077"
+        )
+    return Cluster(master, shards) if engine == "spark" and master else None
+
+
+def _refuse_other_engine(engine: str) -> None:
+    if engine != "local":
+        raise Refusal(
+            "--engine",
+            repr(engine),
+            "local: a restatement is settled and compared on this machine",
+            "leave the option out",
+        )
 
 
 def _with_readings(policy: Policy, readings: list[str]) -> Policy:

@@ -157,7 +157,8 @@ def begun(batch: Batch, policy: Policy, carried: Carried | None = None) -> Work:
     """A settlement before its first step. Raises Refusal where the policy does not span the month (rules 12)."""
     _refuse_outside_policy(batch, policy)
     assumptions = [_assumption(each.key, each.note) for each in policy.assumptions]
-    return Work(batch, policy, carried or Carried(), assumptions=assumptions)
+    beside = Staging(batch.staging.path.parent)
+    return Work(batch, policy, carried or Carried(), assumptions=assumptions, staging=beside)
 
 
 def _refuse_outside_policy(batch: Batch, policy: Policy) -> None:

@@ -23,10 +23,11 @@ from .batch import Batch, Progress, month_of, read_batch, room_to_write
 from .carried import Standing, of_open_month
 from .errors import Fault, Refusal
 from .ledger import Inputs, Ledger, publish, publish_if_stale, results_sha256, stage_inputs, stage_table
-from .pipeline import Carried, Settlement, Tables, readings_text, settle
+from .pipeline import Carried, Settlement, Tables, here, readings_text, settle
 from .policy import Policy
 from .reconcile import Proof, held, proofs
 from .schemas import polars_schema
+from .spark import Cluster
 from .workdays import payment_due
 
 
@@ -41,6 +42,7 @@ class Order:
     is_strict: bool = False
     submitted_on: date | None = None
     has_due_date: bool = True
+    cluster: Cluster | None = None  # settles the lines, instead of this machine
 
 
 @dataclass(frozen=True)
@@ -111,18 +113,42 @@ def run(order: Order, folder: Path, progress: Progress) -> Report:
     Raises Refusal for a closed month, a ledger in use and everything the rules refuse.
     """
     ledger, month = Ledger(folder), month_of(order.month)
-    with _leaves_nothing_behind(ledger), ledger.lock():
-        run_id = ledger.next_run_id(month)
-        report = _with_balances(ledger, settled(order, of_open_month(ledger, month, ledger.acts()), progress))
+    with _leaves_nothing_behind(ledger), ledger.lock(), _scratch(ledger, order) as scratch:
+        run_id, standing = ledger.next_run_id(month), of_open_month(ledger, month, ledger.acts())
+        report = _with_balances(ledger, settled(order, standing, progress, scratch))
         known = same_run(ledger, report)
         if known:
             publish_if_stale(ledger)
-            return replace(report, run_id=known, is_unchanged=True)
+            return replace(_of_record(ledger, known, report), run_id=known, is_unchanged=True)
         progress("posting the run")
         post(ledger, run_id, report, order)
         progress("publishing settlement.duckdb")
         publish(ledger)
-        return replace(report, run_id=run_id)
+        return replace(_of_record(ledger, run_id, report), run_id=run_id)
+
+
+@contextmanager
+def _scratch(ledger: Ledger, order: Order) -> Iterator[Path | None]:
+    """Where a run's temporary files lie: a cluster's workers see the ledger, not this machine's temporary folder."""
+    if order.cluster is None:
+        yield None
+        return
+    folder = ledger.staging()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _of_record(ledger: Ledger, run_id: str, report: Report) -> Report:
+    """The report with large tables as the run recorded them: what it was settled into goes with the scratch folder."""
+    recorded = {
+        name: ledger.scan(run_id, name).drop("run_id")
+        for name, table in report.settlement.tables.items()
+        if isinstance(table, pl.LazyFrame)
+    }
+    tables = {**report.settlement.tables, **recorded}
+    return replace(report, settlement=replace(report.settlement, tables=tables))
 
 
 def _with_balances(ledger: Ledger, report: Report) -> Report:
@@ -147,14 +173,19 @@ def _leaves_nothing_behind(ledger: Ledger) -> Iterator[None]:
 
 
 @room_to_write()
-def settled(order: Order, standing: Standing, progress: Progress) -> Report:
-    """Read, settle and prove a month that takes `standing` from earlier runs; nothing is written."""
+def settled(order: Order, standing: Standing, progress: Progress, scratch: Path | None = None) -> Report:
+    """Read, settle and prove a month that takes `standing` from earlier runs; nothing is written.
+
+    `scratch`: where temporary copies lie, instead of the temporary folder.
+    """
     started = time.monotonic_ns()
-    carried = _carried(order, standing)
-    batch = read_batch(order.batch, order.month, order.policy, encoding=order.encoding, progress=progress)
+    carried, through = _carried(order, standing), order.cluster.settle if order.cluster else here
+    batch = read_batch(
+        order.batch, order.month, order.policy, encoding=order.encoding, scratch=scratch, progress=progress
+    )
     try:
         with refusing_unfit(batch):
-            settlement = settle(batch, order.policy, progress, carried)
+            settlement = settle(batch, order.policy, progress, carried, through)
             progress("proofs")
             proven = proofs(batch, settlement, standing.taken)
     finally:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TypeVar
 
-import pandera.polars as pa
 import polars as pl
 
 from . import exact, terms
 from .terms import Kind
+from .validation import pa
 
 Expression = Callable[[pl.Expr], pl.Expr]
 _PLAIN_NUMBER = r"^[+-]?[0-9]+(?:\.[0-9]+)?$"

@@ -24,6 +24,7 @@ from ..policy import Policy
 from . import csv_file, tables
 from .columns import Columns, matched
 from .lines import JUDGED, Context, judged, plain_way
+from .parquet_rows import parquet_rows, wanted
 from .reading import Lines, TypedFiles
 from .rejected import Rejected, rejected
 from .staging import Staging
@@ -123,10 +124,12 @@ def read_batch(
     *,
     encoding: str | None = None,
     until: date | None = None,
+    scratch: Path | None = None,
     progress: Progress = lambda _: None,
 ) -> Batch:
     """Read the batch in folder `path` for `month` ("2026-03"), or the month only `until` a day of it.
 
+    `scratch`: where temporary copies lie, instead of the temporary folder.
     Bad claim lines become rows with a fault. Raises Refusal for what cannot be read and Refusals for bad rows
     of the small tables, all of them named. Source: data 1 and 2.
     """
@@ -142,7 +145,7 @@ def read_batch(
         names = {table: small_path.name for table, small_path in small_paths.items()}
         typed = tables.typed_tables(texts, names, policy)
         files = [*claims, *small_paths.values()]
-        reader = _Reader(folder, _context(first_day, policy, typed, until), encoding, progress)
+        reader = _Reader(folder, context_of(first_day, policy, typed, until), encoding, progress, scratch)
         return reader.batch(claims, typed, frozenset(small_paths), small_files, files)
 
 
@@ -165,7 +168,7 @@ def read_lines(
     with _readable(folder):
         tables.refuse_unfit(tables_given, present, policy)
         claims = _claims_files(folder)
-        reader = _Reader(folder, _context(first_day, policy, tables_given), encoding, progress)
+        reader = _Reader(folder, context_of(first_day, policy, tables_given), encoding, progress)
         return reader.batch(claims, tables_given, frozenset(present), [], claims)
 
 
@@ -185,9 +188,10 @@ def batch_files(path: Path) -> dict[str, Path]:
     return {file.relative_to(path).as_posix(): file for file in found}
 
 
-def _context(
+def context_of(
     first_day: date, policy: Policy, small: Mapping[str, pl.DataFrame], until: date | None = None
 ) -> Context:
+    """What the lines of a batch are held against. `small`: its small tables."""
     registered = frozenset(small["institutions"]["institution_id"])
     return Context(first_day, until or last_day_of(first_day), policy, registered)
 
@@ -315,17 +319,19 @@ def _alike(claims: list[Path], folder: Path) -> list[list[Path]]:
     return groups
 
 
-def _wanted(found: Columns) -> dict[str, str]:
-    """Name in the file → contract name. person_id is never even read: it must not reach any output or trace."""
-    return {column: alias for alias, column in found.header_of.items() if alias != "person_id"}
-
-
 class _Reader:
     """Reads the claims files of one batch: Parquet lazily, CSV through a staged copy of the judged lines."""
 
-    def __init__(self, folder: Path, context: Context, encoding: str | None, progress: Progress) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        context: Context,
+        encoding: str | None,
+        progress: Progress,
+        scratch: Path | None = None,
+    ) -> None:
         self.folder, self.context, self.encoding, self.progress = folder, context, encoding, progress
-        self.staging = Staging()
+        self.staging = Staging(scratch)
         self.sources: list[SourceFile] = []
         self.lines = Lines(self.staging.path)
         self.lines_in = 0
@@ -342,12 +348,7 @@ class _Reader:
 
     def _read_parquet(self, paths: list[Path]) -> None:
         place, found = len(self.sources), self._parquet_sources(paths)
-        scan = pl.scan_parquet(paths, row_index_name=csv_file.ROW_NUMBER, row_index_offset=1, glob=False)
-        raw = scan.select(
-            csv_file.ROW_NUMBER,
-            pl.lit(None, dtype=pl.String).alias(csv_file.BROKEN),
-            *(pl.col(column).alias(alias) for column, alias in _wanted(found).items()),
-        )
+        raw = parquet_rows(paths, found)
         way = plain_way(raw, place, self.context)
         if way is None:
             self._stage_untyped(raw, place, found, paths)
@@ -387,7 +388,7 @@ class _Reader:
         file = csv_file.open_csv(path, name, self.encoding)
         found = self._columns(file.header, name)
         self.sources.append(SourceFile(name, file.encoding, found, place))
-        new_names = _wanted(found)
+        new_names = wanted(found)
         for frame in csv_file.frames(file, list(new_names)):
             self.lines.stage(self._judged(frame.lazy().rename(new_names), place, found))
             self.lines_in += frame.height

@@ -55,6 +55,11 @@ class Lines:
         self._hashes = Hashes(folder / "hashes")
         self._is_read = False
 
+    @property
+    def staged(self) -> tuple[Path, ...]:
+        """The files of judged lines, columns of JUDGED."""
+        return tuple(self._staged)
+
     def stage(self, judged: pl.LazyFrame, *, is_counted: bool = True) -> None:
         """Write judged lines once, so that each later step only scans them."""
         path = self.folder / f"judged-{len(self._staged):06}.parquet"

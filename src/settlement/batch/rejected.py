@@ -30,23 +30,36 @@ class Rejected:
 def rejected(bad: pl.LazyFrame, sources: Sequence[SourceFile], folder: Path) -> Rejected:
     """The bad lines (`Batch.bad_lines`), written to `folder` a range of places at a time, so that memory stays flat."""
     paths, lines, points = [], 0, 0
-    for number, (first, last) in enumerate(_ranges(bad)):
+    for number, (first, last) in enumerate(_ranges(bad, place_number())):
         part = located(bad.filter(place_number().is_between(first, last)), sources).collect()
         lines, points = lines + part.height, points + int(part["points"].sum())
         paths.append(folder / f"rejected-{number:06}.parquet")
         with_ledger_types(REJECTED_LINES, part).write_parquet(paths[-1])
-    table = (
-        pl.scan_parquet(paths, glob=False) if paths else pl.LazyFrame(schema=result_schema(REJECTED_LINES))
-    )
-    return Rejected(table, lines, points)
+    return Rejected(_table(paths), lines, points)
 
 
-def _ranges(bad: pl.LazyFrame) -> Iterator[tuple[int, int]]:
-    """First and last place number of consecutive parts, each of about so many bad lines as fit into memory."""
+def put_together_rejected(rows: pl.LazyFrame, sources: Sequence[SourceFile], folder: Path) -> pl.LazyFrame:
+    """Rows of `rejected_lines` from several parts of a batch, in any order, as one table in canonical order.
+
+    Written to `folder` a range at a time, as `rejected` does.
+    """
+    number_of = {source.name: number for number, source in enumerate(sources)}
+    place = pl.col("source").replace_strict(number_of, return_dtype=pl.Int64) * 2**40 + pl.col("row_number")
+    paths = []
+    for number, (first, last) in enumerate(_ranges(rows, place)):
+        paths.append(folder / f"rejected-{number:06}.parquet")
+        rows.filter(place.is_between(first, last)).sort(place).collect().write_parquet(paths[-1])
+    return _table(paths)
+
+
+def _table(paths: list[Path]) -> pl.LazyFrame:
+    return pl.scan_parquet(paths, glob=False) if paths else pl.LazyFrame(schema=result_schema(REJECTED_LINES))
+
+
+def _ranges(bad: pl.LazyFrame, place: pl.Expr) -> Iterator[tuple[int, int]]:
+    """First and last `place`, a whole number, of consecutive parts of about so many bad lines as fit into memory."""
     block = pl.col("place") // _BLOCK
-    counted = (
-        bad.select(place=place_number()).group_by(block=block).len().sort("block").collect(engine="streaming")
-    )
+    counted = bad.select(place=place).group_by(block=block).len().sort("block").collect(engine="streaming")
     parts = counted.group_by(pl.col("len").cum_sum() // _MOST_LINES, maintain_order=True)
     for first, last in (
         parts.agg(first=pl.col("block").first(), last=pl.col("block").last()).select("first", "last").rows()

@@ -12,10 +12,10 @@ import polars as pl
 
 
 class Staging:
-    """A folder that goes with this object, or when it is closed."""
+    """A folder that goes with this object, or when it is closed: in `within`, else where temporary files go."""
 
-    def __init__(self) -> None:
-        self.path = Path(mkdtemp(prefix="settlement-"))
+    def __init__(self, within: Path | None = None) -> None:
+        self.path = Path(mkdtemp(prefix="settlement-", dir=within))
         self.close = finalize(self, rmtree, self.path, ignore_errors=True)
 
 

@@ -10,13 +10,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandera.polars as pa
 import polars as pl
 
 from .. import schemas
 from ..errors import Refusal, Refusals
 from ..policy import Policy
 from ..terms import REQUIRED_TABLES, SETTLEMENT_FIELDS, SMALL_TABLES
+from ..validation import pa
 from . import csv_file
 from .columns import Columns, matched
 from .types import NUMERIC, TEMPORAL, TEXTUAL, as_text, refuse_type

@@ -46,7 +46,8 @@ _COMMAND = {
     "for example 2026-04-03": "例如 2026-04-03",
     "parquet or csv": "parquet 或 csv",
     "for example --format parquet": "例如 --format parquet",
-    "local, the only engine of this version": "local，本版本唯一的计算引擎",
+    "leave the option out to settle here": "去掉该选项，即在本机结算",
+    "local: a restatement is settled and compared on this machine": "local：更正须在本机结算和比对",
     "leave the option out": "去掉该选项",
     "for example --reading attribution=pro_rata": "例如 --reading attribution=pro_rata",
     "for example --batch 2026-03.1=old/batch": "例如 --batch 2026-03.1=old/batch",
@@ -736,10 +737,48 @@ _VERIFY = {
     "{}: {} not compared, a file of them is damaged": "{}：{} 的文件已损坏，未比对",
 }
 
+_CLUSTER = {
+    "given without --engine spark": "未同时给出 --engine spark",
+    "an option of a cluster": "该选项用于集群",
+    "add --engine spark": "加上 --engine spark",
+    "no --master": "没有 --master",
+    "the cluster": "集群的地址",
+    "for example --master spark://host:7077": "例如 --master spark://host:7077",
+    "Spark did not start: {}": "Spark 未能启动：{}",
+    "a cluster that answers, and Java 17 or newer on this machine": "能应答的集群，且本机有 Java 17 或更新版本",
+    "see {}": "见 {}",
+    "not installed: {}": "未安装：{}",
+    "the extra `spark`": "附加组件 `spark`",
+    "python3 -m pip install 'settlement[spark]', here and on every node": (
+        "在本机和各节点执行 python3 -m pip install 'settlement[spark]'"
+    ),
+    "no Java": "没有 Java",
+    "Java 17 or newer, in PATH or JAVA_HOME": "Java 17 或更新版本，位于 PATH 或 JAVA_HOME",
+    "install a Java runtime, for example openjdk-17-jre-headless": (
+        "安装 Java 运行环境，例如 openjdk-17-jre-headless"
+    ),
+    "no answer: {}": "没有应答：{:told}",
+    "connection refused": "连接被拒绝",
+    "timed out": "超时",
+    "no host and port": "缺主机或端口",
+    "a Spark master that can be reached, written spark://host:port": (
+        "可以连接的 Spark 主节点，写作 spark://host:port"
+    ),
+    "check the address, and that the master runs": "核对地址，并确认主节点在运行",
+    "a job that ends": "能够完成的作业",
+    "see the cluster's own log; nothing was posted": "见集群自身的日志；未记入任何内容",
+    "answers of {} shard(s)": "{} 个分片的应答",
+    "one of each of {}": "{} 个分片各一份",
+    "spool of source {}": "来源 {} 的暂存",
+    "lines that are not typed": "未定类型的明细",
+    "the types of the files": "文件的类型",
+}
+
 MESSAGES: Mapping[str, str] = {
     **_LABELS,
     **_SYSTEM,
     **_COMMAND,
+    **_CLUSTER,
     **_BATCH,
     **_POLICY,
     **_MONEY,
