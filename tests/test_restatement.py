@@ -157,6 +157,18 @@ def test_a_month_without_a_run_or_closed_already_is_not_closed(books: Books) -> 
     assert len(books.ledger.acts()) == 2
 
 
+def test_a_run_that_settled_no_line_is_not_closed(books: Books) -> None:
+    """Most likely a batch of another month, run over the good one: closed, it would pay nobody for good."""
+    books.run("2026-03", hospital="100")
+    good = books.folder / "ledger"
+    of_april = books.order("2026-04", hospital="100")
+    run(replace(of_april, month="2026-03"), good, lambda _: None)
+    with pytest.raises(Refusal, match=r"2026-03\.2 settled no line: all 1 are rejected"):
+        books.close("2026-03")
+    books.run("2026-03", hospital="100")
+    books.close("2026-03")
+
+
 def test_a_closed_month_is_not_run_again_and_an_open_one_is_not_restated(books: Books) -> None:
     books.run("2026-03", hospital="100")
     with pytest.raises(Refusal, match="not closed"):

@@ -419,5 +419,21 @@ def test_a_text_that_holds_another_is_told_with_it() -> None:
     )
 
 
+def test_a_text_that_lists_others_is_told_with_each() -> None:
+    rows = "; ".join(f"no threshold row for payment class {name} in zone binhai" for name in ("a", "b"))
+    assert ZH.told(f"{rows} in force on 2026-03-01, but lines of 1 institution(s) need one: H1") == (
+        "支付类别 a、区域 binhai 没有阈值行；支付类别 b、区域 binhai 没有阈值行（2026-03-01），1 家机构需要：H1"
+    )
+
+
+def test_thousands_of_bad_rows_are_told_too() -> None:
+    """A text is walked through once for each sentence it may be, however long: else this would not end."""
+    rows = [Refusal(f"events.csv, row {row}, kind", "x", "one of a, b") for row in range(2_000)]
+    assert ZH.error(Refusals("batch, small tables", rows, "remove it")).count("之一") == 2_000
+    assert ZH.told("; ".join(f"H{number}: division 1 is in no zone" for number in range(2_000))).startswith(
+        "H0"
+    )
+
+
 def test_a_line_of_verify_stays_one_line() -> None:
     assert "\n" not in ZH.difference("a\nb", "no such file", "none", "remove it")

@@ -29,10 +29,23 @@ def close(ledger: Ledger, month: date) -> str:
     with ledger.lock():
         newest = ledger.newest_run(month)
         if newest and newest.run_id and not ledger.is_closed(month):
+            _refuse_empty(ledger, month, newest.run_id)
             refuse_stale(ledger, month, newest.run_id)
         act = ledger.close(month, datetime.now(UTC))
         publish(ledger)
     return str(act.run_id)
+
+
+def _refuse_empty(ledger: Ledger, month: date, run_id: str) -> None:
+    """A month of which no line was settled is most likely a batch of another month: it would pay nobody for good."""
+    settled, rejected = ledger.scan(run_id, "runs").select("lines_settled", "lines_rejected").collect().row(0)
+    if not settled:
+        raise Refusal(
+            f"ledger {ledger.folder}",
+            f"run {run_id} settled no line: all {rejected} are rejected",
+            "a run with settled lines",
+            f"`settlement run BATCH --month {month:%Y-%m}` with the lines of that month, then close it",
+        )
 
 
 def restate(order: Order, folder: Path, reason: str, progress: Progress) -> Report:

@@ -60,7 +60,7 @@ def items(text: pl.Expr) -> pl.Expr:
 def number(decimals: int, low: str, high: str, *, is_open: bool = False) -> Cell:
     """A plain number with at most so many decimals, from low (excluded if open) to high; read as Decimal."""
     least, most = Decimal(low), Decimal(high)
-    edge = "more than" if is_open else "from"
+    edge = "above" if is_open else "from"
 
     def read(text: pl.Expr) -> pl.Expr:
         return pl.when(is_plain(text)).then(text).cast(pl.Decimal(38, decimals), strict=False)

@@ -42,6 +42,8 @@ def summary(report: Report, width: int, words: Words) -> Iterator[RenderableType
         yield _budgets(report, words)
     if not report.settlement.statements.is_empty():
         yield _money(report, words)
+        if report.replaces:
+            yield Text(words.told(_NOT_PAID.format(report.replaces)), style="bold")
     if report.replaces:
         yield _adjustments(report, words)
     if not report.settlement.findings.is_empty():
@@ -277,6 +279,9 @@ def _budgets(report: Report, words: Words) -> Table:
     budgets = report.settlement.budgets
     _add_rows(table, budgets.drop("month"), words)
     return _with_more(table, budgets.height, "in budgets", words)
+
+
+_NOT_PAID = "these statements are not paid: run {} stays the one that is, and the next open month takes the adjustments"
 
 
 def _money(report: Report, words: Words) -> Table:

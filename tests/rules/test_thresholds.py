@@ -194,7 +194,7 @@ def test_without_a_row_the_month_is_refused_with_the_list_of_institutions() -> N
     assert (
         "no threshold row for payment class other_primary in zone binhai; "
         "no threshold row for payment class primary_new in zone urban "
-        "in force on 2026-03-01, needed by 2 institution(s): other, third\n"
+        "in force on 2026-03-01, but lines of 2 institution(s) need one: other, third\n"
     ) in text
 
 
@@ -226,7 +226,9 @@ def test_which_groups_need_a_row(
         "claim | points | charge | visit | insurance | serviced\n"
         f"1 | {points} | {charge} | {visit} | {insurance} | {serviced}"
     )
-    assert ("needed by 1 institution(s): centre" in refusal(lines, under=later)) == (result == "refused")
+    assert ("lines of 1 institution(s) need one: centre" in refusal(lines, under=later)) == (
+        result == "refused"
+    )
 
 
 # ---------------------------------------------------------------- growth (6.4)

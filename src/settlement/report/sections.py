@@ -292,7 +292,7 @@ class Parts:
             return self._section("findings", ["no_findings"])
         rows = [
             (self._institution(row["institution_id"]), self.words.meaning(Finding[row["finding"].upper()]),
-             row["occurred_on"], row["detail"], row["clause"])
+             row["occurred_on"], self.words.told(row["detail"]), row["clause"])
             for row in findings
         ]  # fmt: skip
         grid = self._grid("findings", ("institution", "finding", "day", "detail", "clause"), rows)
@@ -301,7 +301,7 @@ class Parts:
     # ------------------------------------------------------------ where it comes from
 
     def _basis(self) -> Section:
-        assumptions = self.facts.assumptions
+        assumptions = [self.words.told(each) for each in self.facts.assumptions]
         grid = self._grid("readings", ("key", "value"), sorted(self.facts.readings.items()))
         key = "assumptions_note" if assumptions else "no_assumptions"
         return Section("basis", self.words.term("basis"), [self.words.text(key)], (), [grid], assumptions)

@@ -234,7 +234,7 @@ def _notes(facts: Facts, words: Words) -> Iterator[tuple[str, ...]]:
         yield str(words.term("money")), words.text("no_money_note")
     yield str(words.term("exact")), words.text("exact_note")
     for assumption in facts.assumptions:
-        yield str(words.term("assumption")), assumption
+        yield str(words.term("assumption")), words.told(assumption)
     for key, value in sorted(facts.readings.items()):
         yield str(words.term("readings")), f"{key} = {value}"
 

@@ -88,7 +88,7 @@ def _refuse_missing(
     raise Refusal(
         f"policy {policy.id}, [[thresholds]]",
         "; ".join(f"no threshold row for payment class {of} in zone {zone}" for of, zone in rows)
-        + f" in force on {month}, needed by {len(listed)} institution(s): {', '.join(listed)}",
+        + f" in force on {month}, but lines of {len(listed)} institution(s) need one: {', '.join(listed)}",
         "a row for every class and zone that has coaching lines: never zero, never unlimited",
         "add the row to the policy, or correct payment_class or zone in the registry",
     )

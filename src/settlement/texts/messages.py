@@ -251,7 +251,7 @@ _BATCH = {
     "* or one of {}": "* 或 {} 之一",
     "one or more of {}, separated by ;": "{} 中的一项或多项，以 ; 分隔",
     "a number with at most {} decimals, {} {} to {}": "最多 {0} 位小数的数，{1:told} {2} 至 {3}",
-    "more than": "大于",
+    "above": "大于",
     "from": "从",
     "texts separated by ;": "以 ; 分隔的文本",
     "letter H or P and 11 digits": "字母 H 或 P 加 11 位数字",
@@ -294,7 +294,12 @@ _POLICY = {
     "fill in zone in the registry, or add the division to the policy": "在登记中填写 zone，或将该区划加入政策",
     "{}: division {} is in no zone": "{}：区划 {} 不属任何区域",
     "no threshold row for payment class {} in zone {}": "支付类别 {}、区域 {} 没有阈值行",
-    "{} in force on {}, needed by {} institution(s): {}": "{:several}，{} 有效，{} 家机构需要：{}",
+    "run {} settled no line: all {} are rejected": "批次 {} 没有结算任何明细：{} 行全部剔除",
+    "a run with settled lines": "有已结算明细的批次",
+    "`settlement run BATCH --month {}` with the lines of that month, then close it": (
+        "用该月的明细执行 `settlement run BATCH --month {}`，然后关账"
+    ),
+    "{} in force on {}, but lines of {} institution(s) need one: {}": "{0:several}（{1}），{2} 家机构需要：{3}",
     "a row for every class and zone that has coaching lines: never zero, never unlimited": (
         "每个有辅导期明细的类别和区域一行：不得视为零，也不得视为无限"
     ),

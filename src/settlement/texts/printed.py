@@ -120,6 +120,9 @@ _YEAR = {
     "runs {}": "批次 {}",
     "deposit released by the bands of policy {}, {}…": "质量保证金按政策 {} 的档次返还，{}…",
     "assessed, but without a statement in {}: {}": "有考核得分但 {} 年没有拨付单：{}",
+    "these statements are not paid: run {} stays the one that is, and the next open month takes the adjustments": (
+        "以上拨付单不另拨付：仍以批次 {} 为准，更正由下一个未关账月份的拨付单支付或追回"
+    ),
     "no run of {}: a deposit withheld there later is in no clearing": (
         "{} 没有批次：此后在这些月份扣留的质量保证金不在任何清算之内"
     ),
@@ -238,6 +241,9 @@ _STEPS = {
     "without a threshold 无阈值": "无阈值",
     "coaching {}": "辅导期协议年度 {}",
     "ordinary {}": "普通 {}",
+    "coaching 辅导期协议年度, {} {}": "辅导期协议年度，{:mute}{}",
+    "ordinary 普通, {} {}": "普通，{:mute}{}",
+    "D 36; from score {} on {} {}": "D 36；得分 {} 起返还 {} {}",
     "emergency {}": "急诊抢救 {}",
     "none {}": "无协议 {}",
     "payable": "支付",
@@ -275,7 +281,7 @@ _STEPS = {
     "{}, crosses it 越过阈值": "{}，越过阈值",
     "not known: lines paid in full are not recorded ({})": "未知：全额支付的明细不记录（{}）",
     "{} covers {}": "{:told} 涵盖 {:told}",
-    "{} (the policy's)": "{}（按政策）",
+    "{} (the policy's)": "{:told}（按政策）",
     "department {}": "科室 {}",
     "physician {}": "医师 {}",
     "is not among the institution's unpaid lines": "不在该机构未支付明细之中",

@@ -6,7 +6,6 @@ the language of the reader, by the table's sentence that it was made from.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -115,11 +114,9 @@ class Words:
         """A refusal or fault, part by part."""
         if not self.is_chinese:
             return str(error)
-        parts = {label: in_chinese(text) for label, text in error.parts}
-        if isinstance(error, Refusals):
-            count = in_chinese(f"{len(error.each)} problem(s)")
-            parts["found"] = "\n  ".join([count, *map(_problem, error.each)])
-        return "\n".join(f"{in_chinese(label)}：{text}" for label, text in parts.items())
+        parts = dict(error.parts)
+        told = {label: in_chinese(text) for label, text in parts.items() if label != "found"}
+        return "\n".join(f"{in_chinese(label)}：{told.get(label) or _found(error)}" for label in parts)
 
     def difference(self, where: str, found: str, expected: str, remedy: str) -> str:
         """One line of `verify`, whatever a foreign hand put into names and rows."""
@@ -130,6 +127,13 @@ class Words:
 
 
 ENGLISH = Words("en")
+
+
+def _found(error: SettlementError) -> str:
+    """What was found; of several refusals each in a line of its own."""
+    if not isinstance(error, Refusals):
+        return in_chinese(error.found)
+    return "\n  ".join([in_chinese(f"{len(error.each)} problem(s)"), *map(_problem, error.each)])
 
 
 def _problem(one: Refusal) -> str:
@@ -167,9 +171,10 @@ def in_chinese(text: str) -> str:
     known = _exact().get(text)
     if known is not None:
         return known
-    for pattern, chinese in _patterns():
-        if found := pattern.fullmatch(text):
-            return chinese.format(*map(_Value, found.groups()))
+    for template in _templates():
+        values = template.values_in(text)
+        if values is not None:
+            return template.chinese.format(*map(_Value, values))
     return _of_parts(text)
 
 
@@ -217,22 +222,55 @@ def _exact() -> Mapping[str, str]:
     return {**_codes(), **terms, **meanings, **plain}
 
 
+@dataclass(frozen=True)
+class Template:
+    """An English sentence with values in it, and the Chinese one. `literals`: what stands before, between, after them.
+
+    >>> Template.of("month {} is closed", "{} 已关账").values_in("month 2026-03 is closed")
+    ['2026-03']
+    """
+
+    literals: tuple[str, ...]
+    chinese: str
+
+    @staticmethod
+    def of(english: str, chinese: str) -> Template:
+        return Template(tuple(english.split("{}")), chinese)
+
+    @property
+    def said(self) -> int:
+        """How much of the sentence is its own."""
+        return sum(map(len, self.literals))
+
+    def values_in(self, text: str) -> list[str] | None:
+        """The values with which this sentence is the text; None if it is not. One walk through the text, however long.
+
+        Of a short template the values have no blanks: it would fit anything.
+        """
+        first, *middle, last = self.literals
+        start, end = len(first), len(text) - len(last)
+        if start > end or not text.startswith(first) or not text.endswith(last):
+            return None
+        values = []
+        for literal in middle:
+            found = text.find(literal, start, end)
+            if found < 0:
+                return None
+            values.append(text[start:found])
+            start = found + len(literal)
+        values.append(text[start:end])
+        is_bare = self.said < _PLAIN and any(map(str.isspace, "".join(values)))
+        return None if is_bare else values
+
+
 @cache
-def _patterns() -> list[tuple[re.Pattern[str], str]]:
+def _templates() -> list[Template]:
     """Sentences with values, those first that say the most; those last that begin with a value and say little."""
 
-    def order(english: str) -> tuple[bool, int]:
-        said = len(english.replace("{}", ""))
-        return english.startswith("{}") and said < 2 * _PLAIN, -said
+    def order(template: Template) -> tuple[bool, int]:
+        return not template.literals[0] and template.said < 2 * _PLAIN, -template.said
 
-    templates = sorted((english for english in SENTENCES if "{}" in english), key=order)
-    return [(pattern_of(english), SENTENCES[english]) for english in templates]
-
-
-def pattern_of(english: str) -> re.Pattern[str]:
-    """What was made from this template. Of a short one the values have no blanks: it would fit anything."""
-    value = r"(.*?)" if len(english.replace("{}", "")) >= _PLAIN else r"(\S*?)"
-    return re.compile(value.join(map(re.escape, english.split("{}"))), re.DOTALL)
+    return sorted((Template.of(*both) for both in SENTENCES.items() if "{}" in both[0]), key=order)
 
 
 @cache
