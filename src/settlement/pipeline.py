@@ -92,12 +92,21 @@ class Work:
     suspended: pl.DataFrame = field(default_factory=pl.DataFrame)  # institutions with lines on suspended days
     tables: dict[str, pl.DataFrame | pl.LazyFrame] = field(default_factory=dict)
     staging: Staging = field(default_factory=Staging)
+    money_read: pricing.MoneyTables | None = None
     counts: dict[str, int] = field(default_factory=dict)
     assumptions: list[str] = field(default_factory=list)
 
     @property
     def timelines(self) -> timeline.Registry:
         return _known(self.registry)
+
+    @property
+    def money(self) -> pricing.MoneyTables:
+        """The month's money tables; scenarios of one batch share them."""
+        if self.money_read is None:
+            batch = self.batch
+            self.money_read = money_tables(batch.tables, batch.has_table, batch.first_day)
+        return self.money_read
 
     @property
     def coding(self) -> Profiles:
@@ -356,7 +365,7 @@ def find(work: Work) -> None:
 
 def price(work: Work) -> None:
     """Groups → point values and amounts (rules 8.1)."""
-    work.groups, budgets = pricing.priced(work.groups, _money_tables(work), work.batch.first_day)
+    work.groups, budgets = pricing.priced(work.groups, work.money, work.batch.first_day)
     work.tables["budgets"] = budgets.select(
         month=pl.lit(work.batch.first_day),
         zone="zone",
@@ -380,7 +389,7 @@ def state(work: Work) -> None:
         .select("settling_id", "kind", amount=schemas.decimal_units("amount", 2, exact.MONEY_DECIMALS))
     )
     work.tables["adjustments"] = pl.DataFrame(schema=schemas.result_schema(terms.ADJUSTMENTS))
-    if not _money_tables(work).is_present:
+    if not work.money.is_present:
         statements.refuse_deductions_without_money(deductions, work.batch.first_day)
         work.tables["statements"] = pl.DataFrame(schema=schemas.result_schema(terms.STATEMENTS))
         return
@@ -558,10 +567,6 @@ def _refuse_without_zone(work: Work) -> None:
         "a zone in the registry, or a division code of the policy's [zones]",
         "fill in zone in the registry, or add the division to the policy",
     )
-
-
-def _money_tables(work: Work) -> pricing.MoneyTables:
-    return money_tables(work.batch.tables, work.batch.has_table, work.batch.first_day)
 
 
 def money_tables(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date
 from decimal import Decimal
 from functools import partial
@@ -330,7 +330,7 @@ class Shared:
 
 
 def _grouped(begun: Work, passes: list[_Pass]) -> Shared:
-    work = replace(begun, assumptions=[], tables={}, counts={})
+    work = replace(begun, assumptions=[], tables={}, counts={}, money_read=begun.money)
     for step in _GROUPING:
         if step is pipeline.profile:
             _profile(work, passes)
@@ -409,6 +409,7 @@ class Simulation:
     base: Outcome
     outcomes: tuple[Outcome, ...]
     rejected: pl.DataFrame
+    _sums: dict[tuple[str, ...], pl.DataFrame] = field(default_factory=dict, init=False, repr=False)
 
     def table(self, outcome: Outcome, by: Sequence[str] = KEYS) -> pl.DataFrame:
         """A scenario's figures and what it changes against the base.
@@ -416,7 +417,7 @@ class Simulation:
         Rows:  one per zone and point class (or per what `by` names) of either. Adds: payable_points, unpaid_points,
                payable_amount (null without money tables), each also as *_change; exact decimals.
         """
-        mine, base = (_summed(each.figures, by) for each in (outcome, self.base))
+        mine, base = _summed(outcome.figures, by), self._in_force(tuple(by))
         renamed = base.rename({name: f"{name}_base" for name in _FIGURES})
         if by:
             both = mine.join(
@@ -425,6 +426,12 @@ class Simulation:
         else:
             both = mine.hstack(renamed)
         return _as_table(both.sort(by, nulls_last=True) if by else both, by, has_money=self.has_money)
+
+    def _in_force(self, by: tuple[str, ...]) -> pl.DataFrame:
+        """The sums of the policy in force, made once for all scenarios."""
+        if by not in self._sums:
+            self._sums[by] = _summed(self.base.figures, by)
+        return self._sums[by]
 
     @property
     def has_money(self) -> bool:

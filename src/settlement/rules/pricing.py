@@ -109,6 +109,15 @@ def pools(keyed_groups: pl.DataFrame, budgets: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+_NO_BUDGETS = pl.DataFrame(
+    schema={
+        "zone": pl.String,
+        "point_class": pl.String,
+        **dict.fromkeys(("budget", "pool_points", "point_value", "remainder"), pl.Int64),
+    }
+)
+
+
 def priced(groups: pl.DataFrame, tables: MoneyTables, month: date) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Give every group its point value and amount, and every budget its remainder.
 
@@ -118,15 +127,13 @@ def priced(groups: pl.DataFrame, tables: MoneyTables, month: date) -> tuple[pl.D
            Returns also the budgets: zone, point_class, budget, pool_points, point_value, remainder.
     Raises: Refusal (rules 8.1).
     """
+    if not tables.is_present:
+        nothing = pl.lit(None, dtype=pl.Int64)
+        return groups.with_columns(point_value=nothing, amount=nothing), _NO_BUDGETS.clone()
     refuse_double_keys(tables)
     with_keys = keyed(groups, tables)
     no_budget = pl.DataFrame(schema={"zone": pl.String, "point_class": pl.String, "budget": pl.Int64})
     budgets = pools(with_keys, no_budget if tables.budgets is None else tables.budgets)
-    if not tables.is_present:
-        nothing = pl.lit(None, dtype=pl.Int64)
-        return groups.with_columns(point_value=nothing, amount=nothing), budgets.with_columns(
-            remainder="budget"
-        )
     refuse_unpriced(with_keys, month)
     values = [budgets.select(key_zone="zone", point_class="point_class", point_value="point_value")]
     if tables.point_values is not None:
