@@ -532,10 +532,10 @@ def test_a_mixture_that_the_rules_refuse_is_told_with_the_next_cause(books: Book
 def faulty_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """An engine 0.0.9 that pays half of every point value."""
 
-    def settle_wrongly(batch: Any, policy: Any, progress: Any, carried: Any) -> Any:
+    def settle_wrongly(batch: Any, *how: Any) -> Any:
         halved = batch.tables["point_values"].with_columns(pl.lit(Decimal("0.5")).alias("point_value"))
         tables = batch.tables | {"point_values": halved.cast(batch.tables["point_values"].schema)}
-        return settlement.settle(replace(batch, tables=tables), policy, progress, carried)
+        return settlement.settle(replace(batch, tables=tables), *how)
 
     with monkeypatch.context() as patch:
         patch.setattr(runs, "settle", settle_wrongly)
