@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -120,8 +120,7 @@ def main() -> None:
 
 def program() -> TyperGroup:
     """The app; whichever command is called takes --lang too, for nobody remembers on which side it belongs."""
-    group = typer.main.get_command(app)
-    assert isinstance(group, TyperGroup)  # noqa: S101 - it has commands
+    group = cast("TyperGroup", typer.main.get_command(app))  # a group, for it has commands
     lang = next(option for option in group.params if option.name == "lang")
     for command in commands_of(group):
         command.params.append(lang)
