@@ -6,7 +6,6 @@ again; only those of cells in which the cut falls are walked one by one. Layer 4
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -16,7 +15,7 @@ import polars as pl
 from . import exact
 from .batch import Batch
 from .batch.lines import JUDGED
-from .batch.staging import few_of_many
+from .batch.staging import few_of_many, staged
 from .policy import Overage, Policy
 from .reasons import UnpaidReason
 from .rules import overage
@@ -69,15 +68,10 @@ class Affected:
 
     @property
     def lines(self) -> pl.LazyFrame:
-        return _staged(self.folder.glob("*/*/*.parquet"), _AFFECTED)
+        return staged(sorted(self.folder.glob("*/*/*.parquet")), _AFFECTED)
 
     def of(self, part: int) -> pl.DataFrame:
-        return _staged(self.folder.glob(f"*/part={part}/*.parquet"), _AFFECTED).collect()
-
-
-def _staged(paths: Iterable[Path], schema: pl.Schema) -> pl.LazyFrame:
-    found = sorted(paths)
-    return pl.scan_parquet(found, glob=False) if found else pl.LazyFrame(schema=schema)
+        return staged(sorted(self.folder.glob(f"*/part={part}/*.parquet")), _AFFECTED).collect()
 
 
 _AFFECTED = pl.Schema(
@@ -86,23 +80,22 @@ _AFFECTED = pl.Schema(
         **{name: JUDGED[name] for name in ("serviced_at", "settled_at", "claim_id", "line_id", "points")},
     }
 )
-_UNPAID = result_schema(UNPAID_LINES)
 
 
 def affected_lines(batch: Batch, coding: Profiles, fates: pl.DataFrame, folder: Path) -> Affected:
     """The lines of these fates, staged in files: in memory their texts would hold those of all lines around them."""
     keys, institutions = coding.keys, fates["submitted_by"].unique().to_list()
     fate_of = fates.select("fate", "part", *keys).lazy()
-    staged = Affected(folder / "affected")
+    affected = Affected(folder / "affected")
     for number, lines in enumerate(batch.lines.good(institutions)):
-        to_parts = pl.PartitionBy(staged.folder / f"{number:06}", key="part", include_key=False)
+        to_parts = pl.PartitionBy(affected.folder / f"{number:06}", key="part", include_key=False)
         found = (
             coding.keyed(lines)
             .join(fate_of, on=keys, how="inner")  # m:1: a key is a profile's
             .select("part", *_AFFECTED)
         )
         few_of_many(found).sink_parquet(to_parts, compression="lz4", mkdir=True)
-    return staged
+    return affected
 
 
 def unpaid_lines(
@@ -118,7 +111,7 @@ def unpaid_lines(
         unpaid = _unpaid(_paid_lines(affected.of(part), of_part, policy), of_part, month)
         paths.append(folder / f"unpaid-{part:06}.parquet")
         with_ledger_types(UNPAID_LINES, unpaid).write_parquet(paths[-1], compression="lz4")
-    return _staged(paths, _UNPAID)
+    return staged(paths, result_schema(UNPAID_LINES))
 
 
 def _paid_lines(lines: pl.DataFrame, fates: pl.DataFrame, policy: Policy) -> pl.DataFrame:

@@ -18,7 +18,7 @@ import polars as pl
 from .csv_file import ROW_NUMBER
 from .duplicates import PLACE, Hashes, key_hash, place_number, repeated_lines
 from .lines import JUDGED, Plain
-from .staging import detached, few_of_many
+from .staging import detached, few_of_many, staged
 
 Reduce = Callable[[pl.LazyFrame], pl.LazyFrame]
 _MOST_ODD = 100_000  # lines set aside in memory before they are written
@@ -144,7 +144,7 @@ class Lines:
     # ------------------------------------------------------------ staged lines
 
     def _all_staged(self) -> pl.LazyFrame:
-        return pl.scan_parquet(self._staged, glob=False) if self._staged else pl.LazyFrame(schema=JUDGED)
+        return staged(self._staged, JUDGED)
 
     def _unbroken_staged(self) -> pl.LazyFrame:
         """Staged lines that break no rule but perhaps that of duplicates."""

@@ -12,6 +12,7 @@ from ..schemas import result_schema, with_ledger_types
 from ..terms import REJECTED_LINES
 from .duplicates import place_number
 from .lines import FAULTS
+from .staging import staged
 from .tables import SourceFile
 
 _MOST_LINES = 1_000_000  # sorted together: about 100 MB
@@ -35,7 +36,7 @@ def rejected(bad: pl.LazyFrame, sources: Sequence[SourceFile], folder: Path) -> 
         lines, points = lines + part.height, points + int(part["points"].sum())
         paths.append(folder / f"rejected-{number:06}.parquet")
         with_ledger_types(REJECTED_LINES, part).write_parquet(paths[-1])
-    return Rejected(_table(paths), lines, points)
+    return Rejected(staged(paths, result_schema(REJECTED_LINES)), lines, points)
 
 
 def put_together_rejected(rows: pl.LazyFrame, sources: Sequence[SourceFile], folder: Path) -> pl.LazyFrame:
@@ -49,11 +50,7 @@ def put_together_rejected(rows: pl.LazyFrame, sources: Sequence[SourceFile], fol
     for number, (first, last) in enumerate(_ranges(rows, place)):
         paths.append(folder / f"rejected-{number:06}.parquet")
         rows.filter(place.is_between(first, last)).sort(place).collect().write_parquet(paths[-1])
-    return _table(paths)
-
-
-def _table(paths: list[Path]) -> pl.LazyFrame:
-    return pl.scan_parquet(paths, glob=False) if paths else pl.LazyFrame(schema=result_schema(REJECTED_LINES))
+    return staged(paths, result_schema(REJECTED_LINES))
 
 
 def _ranges(bad: pl.LazyFrame, place: pl.Expr) -> Iterator[tuple[int, int]]:

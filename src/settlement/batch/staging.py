@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from pathlib import Path
 from shutil import rmtree
@@ -17,6 +18,12 @@ class Staging:
     def __init__(self, within: Path | None = None) -> None:
         self.path = Path(mkdtemp(prefix="settlement-", dir=within))
         self.close = finalize(self, rmtree, self.path, ignore_errors=True)
+
+
+def staged(paths: Iterable[Path], schema: Mapping[str, pl.DataType]) -> pl.LazyFrame:
+    """The rows of staged Parquet files, one file after the other; of none, no rows of this schema."""
+    found = list(paths)
+    return pl.scan_parquet(found, glob=False) if found else pl.LazyFrame(schema=schema)
 
 
 def few_of_many(lines: pl.LazyFrame) -> pl.LazyFrame:
