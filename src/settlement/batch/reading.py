@@ -102,16 +102,16 @@ class Lines:
         """The copies that are rejected: the columns of JUDGED, with their fault; is_staged: not a plain line."""
         if not self._is_read:
             self._first_reading(lambda lines: lines.select(pl.len()))
-        staged = self._unbroken_staged().select(hash=key_hash())
-        for morsel in staged.collect_batches(chunk_size=_MOST_ODD):
+        unbroken = self._unbroken_staged().select(hash=key_hash())
+        for morsel in unbroken.collect_batches(chunk_size=_MOST_ODD):
             self._hashes.add(morsel["hash"])
         return repeated_lines(pl.concat(self._copies()))
 
     def _copies(self) -> Iterator[pl.DataFrame]:
         """The lines whose hash comes more than once: the columns of JUDGED without fault, and is_staged."""
         is_repeated = key_hash().is_in(self._hashes.repeated.implode())
-        staged = self._unbroken_staged()
-        found = staged.head(0) if self._hashes.repeated.is_empty() else staged.filter(is_repeated)
+        unbroken = self._unbroken_staged()
+        found = unbroken.head(0) if self._hashes.repeated.is_empty() else unbroken.filter(is_repeated)
         yield few_of_many(found.with_columns(is_staged=True)).collect(engine="streaming")
         for files in self.typed:
             is_asked = pl.col(ROW_NUMBER).is_in(self._hashes.rows(files.source).implode())
