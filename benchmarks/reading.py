@@ -17,7 +17,7 @@ import polars as pl
 from settlement import pipeline
 from settlement.batch import Batch, read_batch
 from settlement.batch.duplicates import Hashes, key_hash
-from settlement.batch.reading import FirstReading, TypedFiles
+from settlement.batch.reading import FirstReading, Keyed
 from settlement.policy import load_policy
 from settlement.rules.profiles import Profiles
 
@@ -44,25 +44,28 @@ def main() -> None:
 def _show(batch: Batch, coding: Profiles, repeats: int) -> None:
     before = 0
     with tempfile.TemporaryDirectory() as folder:
-        for part, plan in _plans(batch.lines.typed[0], coding, Path(folder)):
+        for part, plan in _plans(batch, coding, Path(folder)):
             spent = min(_cpu_ns(plan) for _ in range(repeats))
             print(f"{part:<72}{(spent - before) / batch.lines_in:6.0f} ns per line", flush=True)
             before = spent
         print(f"{'together':<72}{before / batch.lines_in:6.0f} ns per line")
 
 
-def _plans(files: TypedFiles, coding: Profiles, folder: Path) -> Iterator[tuple[str, pl.LazyFrame]]:
+def _plans(batch: Batch, coding: Profiles, folder: Path) -> Iterator[tuple[str, pl.LazyFrame]]:
+    files = batch.lines.typed[0]
     columns = files.raw.collect_schema().names()
-    reading = FirstReading(files, Hashes(folder / "hashes"), folder)
+    reading = FirstReading(files, Hashes(folder).of(0), folder)
+    keyed = Keyed(batch.lines, coding, folder)
     numbers = pl.col(coding.keys).max(), pl.col("points").sum()
     told = files.raw.with_columns(files.way.coded).with_columns(is_plain=files.way.is_plain)
     plain, sums = pl.col("is_plain").sum(), pl.col(columns).null_count()
     yield f"decode {len(columns)} columns", files.raw.select(sums)
     yield "tell plain lines", told.select(sums, plain)
     yield "hash the key", told.with_columns(hash=key_hash()).select(sums, plain, pl.col("hash").max())
-    yield "keep the hashes, count, set odd lines aside", reading.noted().select(sums, plain)
+    yield "note the hashes, count, set odd lines aside", reading.noted().select(sums, plain)
     yield "derive and filter, write the profile as a number", coding.keyed(reading.plain()).select(numbers)
-    yield "group by profile", pipeline.summed(coding.keyed(reading.plain()), coding.keys)
+    yield "note the profiles", keyed.noted(files, reading.plain()).select(numbers)
+    yield "group by profile", pipeline.summed(keyed.noted(files, reading.plain()), coding.keys)
 
 
 def _cpu_ns(plan: pl.LazyFrame) -> int:

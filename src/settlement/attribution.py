@@ -13,14 +13,13 @@ from pathlib import Path
 import polars as pl
 
 from . import exact
-from .batch import Batch
 from .batch.lines import JUDGED
+from .batch.reading import Keyed
 from .batch.staging import few_of_many, staged
 from .policy import Overage, Policy
 from .reasons import UnpaidReason
 from .rules import overage
 from .rules.overage import CELL
-from .rules.profiles import Profiles
 from .schemas import result_schema, with_ledger_types
 from .terms import GROUP, UNPAID_LINES
 
@@ -82,19 +81,14 @@ _AFFECTED = pl.Schema(
 )
 
 
-def affected_lines(batch: Batch, coding: Profiles, fates: pl.DataFrame, folder: Path) -> Affected:
+def affected_lines(keyed: Keyed, fates: pl.DataFrame, folder: Path) -> Affected:
     """The lines of these fates, staged in files: in memory their texts would hold those of all lines around them."""
-    keys, institutions = coding.keys, fates["submitted_by"].unique().to_list()
-    fate_of = fates.select("fate", "part", *keys).lazy()
-    affected = Affected(folder / "affected")
-    for number, lines in enumerate(batch.lines.good(institutions)):
+    affected, part_of = Affected(folder / "affected"), pl.lit(fates["part"])
+    fate = (pl.col("number") - 1).alias("fate")  # its place among the fates
+    for number, lines in enumerate(keyed.having(fates, [name for name in _AFFECTED if name != "fate"])):
         to_parts = pl.PartitionBy(affected.folder / f"{number:06}", key="part", include_key=False)
-        found = (
-            coding.keyed(lines)
-            .join(fate_of, on=keys, how="inner")  # m:1: a key is a profile's
-            .select("part", *_AFFECTED)
-        )
-        few_of_many(found).sink_parquet(to_parts, compression="lz4", mkdir=True)
+        found = lines.with_columns(fate).with_columns(part=part_of.gather(pl.col("fate")))
+        few_of_many(found.select("part", *_AFFECTED)).sink_parquet(to_parts, compression="lz4", mkdir=True)
     return affected
 
 

@@ -18,6 +18,7 @@ import polars as pl
 
 from . import attribution, exact, schemas, terms
 from .batch import Batch, Progress
+from .batch.reading import Keyed
 from .batch.staging import Staging
 from .errors import Fault, Refusal
 from .policy import Policy
@@ -85,7 +86,7 @@ class Work:
     carried: Carried
     registry: timeline.Registry | None = None
     days_in_force: pl.DataFrame = field(default_factory=pl.DataFrame)  # settling institution × regime
-    written_profiles: Profiles | None = None
+    keyed: Keyed | None = None  # good lines by profile
     profiles: pl.DataFrame = field(default_factory=pl.DataFrame)  # what lines of one fate have in common
     groups: pl.DataFrame = field(default_factory=pl.DataFrame)  # settling institution × regime × class
     cells: pl.DataFrame = field(default_factory=pl.DataFrame)  # group × rank × day, with its cut
@@ -107,10 +108,6 @@ class Work:
             batch = self.batch
             self.money_read = money_tables(batch.tables, batch.has_table, batch.first_day)
         return self.money_read
-
-    @property
-    def coding(self) -> Profiles:
-        return _known(self.written_profiles)
 
 
 def _known(made: _Made | None) -> _Made:
@@ -207,8 +204,8 @@ def time(work: Work) -> None:
 
 def profile(work: Work) -> None:
     """Good lines → profiles: the one pass over all lines that totals need (rules 7)."""
-    work.written_profiles = coding = Profiles(relevant(work))
-    parts, repeated = work.batch.lines.reduced(lambda lines: summed(coding.keyed(lines), coding.keys))
+    coding = Profiles(relevant(work))
+    parts, repeated, work.keyed = work.batch.lines.reduced(coding, lambda lines: summed(lines, coding.keys))
     work.profiles = coding.spelled(_added([*parts, repeated.with_columns(-pl.col(_COUNTED))], coding.keys))
     _refuse_unconverted(work)
     for lines, most in _largest_sum(work.profiles):
@@ -280,7 +277,7 @@ def attribute(work: Work) -> None:
     policy, folder = work.policy, work.staging.path
     work.cells = overage.located(work.profiles, work.groups, policy.overage, policy.readings.attribution)
     fates = attribution.fates(work.profiles, work.cells, policy.overage)
-    affected = attribution.affected_lines(work.batch, work.coding, fates, folder)
+    affected = attribution.affected_lines(_known(work.keyed), fates, folder)
     work.tables["unpaid_lines"] = attribution.unpaid_lines(
         affected, fates, policy, work.batch.first_day, folder
     )

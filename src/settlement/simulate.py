@@ -344,7 +344,7 @@ def _profile(work: Work, passes: list[_Pass]) -> None:
     wanted = pipeline.relevant(work)
     for earlier in passes:
         if earlier.serves(wanted):
-            work.written_profiles, work.profiles = earlier.work.written_profiles, earlier.work.profiles
+            work.profiles = earlier.work.profiles
             return
     pipeline.profile(work)
     passes.append(_Pass(wanted, replace(work)))

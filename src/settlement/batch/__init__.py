@@ -24,6 +24,7 @@ from ..policy import Policy
 from . import csv_file, tables
 from .columns import Columns, matched
 from .lines import JUDGED, Context, judged, plain_way
+from .notes import POSITION
 from .parquet_rows import parquet_rows, wanted
 from .reading import Lines, TypedFiles
 from .rejected import Rejected, rejected
@@ -348,7 +349,9 @@ class _Reader:
 
     def _read_parquet(self, paths: list[Path]) -> None:
         place, found = len(self.sources), self._parquet_sources(paths)
-        raw = parquet_rows(paths, found)
+        raw = parquet_rows(paths, found).with_columns(
+            (pl.col(csv_file.ROW_NUMBER) - 1).cast(pl.Int64).alias(POSITION)
+        )
         way = plain_way(raw, place, self.context)
         if way is None:
             self._stage_untyped(raw, place, found, paths)

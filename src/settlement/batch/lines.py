@@ -16,6 +16,7 @@ from .. import exact
 from ..policy import Policy
 from ..reasons import RejectRule
 from ..terms import CLAIM_FIELDS, POINT_CLASSES, VISIT_CATEGORIES
+from .notes import POSITION
 from .types import NUMERIC, TEMPORAL, TEXTUAL, as_text, refuse_type
 
 INSTITUTION_PATTERN = "^[HP][0-9]{11}$"
@@ -192,8 +193,16 @@ class Plain:
     columns: tuple[pl.Expr, ...]
 
     def of(self, raw: pl.LazyFrame) -> pl.LazyFrame:
-        """The plain ones of these rows."""
-        return raw.with_columns(self.coded).filter(self.is_plain).select(self.columns)
+        """The plain ones of these rows, with their position."""
+        return raw.with_columns(self.coded).filter(self.is_plain).select(POSITION, *self.columns)
+
+    def told_by(self, plain: pl.LazyFrame, stored: Collection[str]) -> pl.LazyFrame:
+        """Of plain rows, which have `stored` columns of their file: what these alone tell of the columns of JUDGED."""
+        coded = [code for code in self.coded if set(code.meta.root_names()) <= set(stored)]
+        known = {*stored, *(code.meta.output_name() for code in coded)}
+        return plain.with_columns(coded).with_columns(
+            column for column in self.columns if set(column.meta.root_names()) <= known
+        )
 
 
 def plain_way(raw: pl.LazyFrame, source: int, context: Context) -> Plain | None:

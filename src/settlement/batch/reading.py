@@ -11,24 +11,37 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import mkdtemp
 from threading import Lock
+from typing import Protocol
 
+import numpy as np
 import polars as pl
 
 from .csv_file import ROW_NUMBER
-from .duplicates import PLACE, Hashes, key_hash, place_number, repeated_lines
+from .duplicates import COPIED, PLACE, Hashes, key_hash, place_number, repeated_lines
 from .lines import JUDGED, Plain
+from .notes import POSITION, Listed, Notes, Numbers, first_position, picked, within
 from .staging import detached, few_of_many, staged
 
 Reduce = Callable[[pl.LazyFrame], pl.LazyFrame]
 _MOST_ODD = 100_000  # lines set aside in memory before they are written
 
 
+class Coding(Protocol):
+    """Gives lines, with the columns of JUDGED but fault, their `keys` (Int64, never null nor negative)."""
+
+    @property
+    def keys(self) -> list[str]: ...
+
+    def keyed(self, lines: pl.LazyFrame) -> pl.LazyFrame: ...
+
+
 @dataclass(frozen=True)
 class TypedFiles:
     """Consecutive Parquet files of one form, whose numbers and times are typed.
 
-    `raw`: row_number, broken and the contract's columns; `judged`: judges such rows in full.
+    `raw`: position, row_number, broken and the contract's columns; `judged`: judges such rows in full.
     """
 
     source: int
@@ -36,9 +49,84 @@ class TypedFiles:
     way: Plain
     judged: Reduce
 
-    def plain(self, rows: pl.Expr | None = None) -> pl.LazyFrame:
-        """The plain lines among the rows that fit: the columns of JUDGED, institution and insurance as Enum."""
-        return self.way.of(self.raw if rows is None else self.raw.filter(rows))
+    def plain(self) -> pl.LazyFrame:
+        """The plain lines: position and the columns of JUDGED, institution and insurance as Enum."""
+        return self.way.of(self.raw)
+
+    def picked(self, number_of: Callable[[int, int], Numbers], columns: Sequence[str]) -> pl.LazyFrame:
+        """Plain lines that have a number by their position: these columns of JUDGED, position, number."""
+        stored = [name for name in self.raw.collect_schema() if name in (POSITION, ROW_NUMBER, *columns)]
+        some = self.way.told_by(picked(self.raw.select(stored), number_of), stored)
+        return some.select(*(pl.col(name).cast(JUDGED[name]) for name in columns), POSITION, "number")
+
+
+@dataclass(frozen=True)
+class Keyed:
+    """The good lines of a batch with the keys that a coding gives them; those of typed files noted by position."""
+
+    lines: Lines
+    coding: Coding
+    folder: Path
+
+    def noted(self, files: TypedFiles, plain: pl.LazyFrame) -> pl.LazyFrame:
+        """The plain lines of some files, with position: their keys and points; the keys are noted as they pass."""
+        keyed = self.coding.keyed(plain).select(POSITION, *self.coding.keys, "points")
+        kept = self._notes(files.source)
+
+        def note(some: pl.DataFrame) -> pl.DataFrame:
+            if not some.is_empty():
+                first, last = some[POSITION][0], some[POSITION][-1]
+                places = some[POSITION].to_numpy() - first
+                for notes, key in zip(kept, self.coding.keys, strict=True):
+                    numbers = np.zeros(last - first + 1, np.int64)
+                    numbers[places] = some[key].to_numpy() + 1
+                    notes.put(first, numbers)
+            return some
+
+        return keyed.map_batches(
+            note, streamable=True, predicate_pushdown=False, projection_pushdown=False, slice_pushdown=False
+        )
+
+    def repeated(self) -> pl.DataFrame:
+        """Keys and points of the repeated lines of typed files, which were counted with the others."""
+        found = []
+        for files in self.lines.typed:
+            copies = self.lines.repeated_of(files)
+            keys = zip(self.coding.keys, self._notes(files.source), strict=True)
+            found.append(
+                copies.select(
+                    "points",
+                    *(pl.Series(key, notes.at(copies[POSITION].to_numpy()) - 1) for key, notes in keys),
+                )
+            )
+        schema = {"points": pl.Int64(), **dict.fromkeys(self.coding.keys, pl.Int64())}
+        return pl.concat([pl.DataFrame(schema=schema), *found])
+
+    def having(self, keys: pl.DataFrame, columns: Sequence[str]) -> Iterator[pl.LazyFrame]:
+        """The good lines with one of these keys: these columns of JUDGED, and number: the place of their keys + 1."""
+        listed = Listed([keys[name].to_numpy() for name in self.coding.keys])
+        for files in self.lines.typed:
+            yield files.picked(self._numbers(files, listed), columns).drop(POSITION)
+        numbered = keys.select(*self.coding.keys, number=pl.int_range(1, pl.len() + 1, dtype=pl.UInt32))
+        yield (
+            self.coding.keyed(self.lines.good_staged())
+            .join(numbered.lazy(), on=self.coding.keys, how="inner")  # m:1: no two keys are alike
+            .select(*columns, "number")
+        )
+
+    def _notes(self, source: int) -> list[Notes]:
+        return [Notes(self.folder / f"{key}-{source:06}", np.int64) for key in self.coding.keys]
+
+    def _numbers(self, files: TypedFiles, listed: Listed) -> Callable[[int, int], Numbers]:
+        """The numbers of the good lines of some files by position."""
+        kept, repeated = self._notes(files.source), self.lines.repeated_of(files)[POSITION].to_numpy()
+
+        def number_of(first: int, count: int) -> Numbers:
+            numbers = listed.numbers([notes.get(first, count) - 1 for notes in kept])
+            numbers[within(repeated, first, count)] = 0
+            return numbers
+
+        return number_of
 
 
 class Lines:
@@ -52,7 +140,7 @@ class Lines:
         self.typed: list[TypedFiles] = []
         self.lines, self.points = 0, 0
         self._staged: list[Path] = []
-        self._hashes = Hashes(folder / "hashes")
+        self._hashes = Hashes(folder)
         self._is_read = False
 
     @property
@@ -69,27 +157,26 @@ class Lines:
             points = pl.scan_parquet(path, glob=False).select(pl.len(), pl.col("points").sum()).collect()
             self._count(*points.row(0))
 
-    def reduced(self, reduce: Reduce) -> tuple[list[pl.DataFrame], pl.DataFrame]:
-        """`reduce` applied to the lines that break no rule; and to the repeated lines among these, to be taken off.
+    def reduced(self, coding: Coding, reduce: Reduce) -> tuple[list[pl.DataFrame], pl.DataFrame, Keyed]:
+        """`reduce` applied to the lines that break no rule; to the repeated lines among these, to be taken off; and
+        the good lines by their keys.
 
-        The typed files are read only once, if this is the first question. `reduce` gets lines with the columns of
-        JUDGED without fault, and is streamed.
+        The typed files are read only once, if this is the first question. `reduce` gets the lines' keys and points,
+        and is streamed.
         """
-        parts = self._first_reading(reduce)
-        parts.append(reduce(self._good_staged()).collect(engine="streaming"))
-        return parts, reduce(self._repeated_plain.drop("fault").lazy()).collect()
+        keyed = Keyed(self, coding, Path(mkdtemp(prefix="keys-", dir=self.folder)))
+        parts = self._read(lambda files, plain: reduce(keyed.noted(files, plain)))
+        good = coding.keyed(self.good_staged()).select(*coding.keys, "points")
+        parts.append(reduce(good).collect(engine="streaming"))
+        return parts, reduce(keyed.repeated().lazy()).collect(), keyed
 
-    def good(self, institutions: Sequence[str] | None = None) -> list[pl.LazyFrame]:
-        """Lines that break no rule, of all institutions or of these: the columns of JUDGED without fault."""
-        asked = pl.lit(True)
-        if institutions is not None:
-            asked = pl.col("institution_id").is_in(pl.Series(institutions, dtype=pl.String).implode())
-        repeated = self._repeated_plain
+    def good(self) -> list[pl.LazyFrame]:
+        """Lines that break no rule: the columns of JUDGED without fault."""
         typed = []
         for files in self.typed:
-            rows = repeated.filter(pl.col("source") == files.source)[ROW_NUMBER]
-            typed.append(files.plain(asked & ~pl.col(ROW_NUMBER).is_in(rows.implode())).drop("fault"))
-        return [*typed, self._good_staged().filter(asked)]
+            copies = self.repeated_of(files)[POSITION].implode()
+            typed.append(files.plain().filter(~pl.col(POSITION).is_in(copies)).drop("fault", POSITION))
+        return [*typed, self.good_staged()]
 
     def bad(self) -> pl.LazyFrame:
         """Lines that break a rule: source, row_number, claim_id, line_id, points, fault."""
@@ -99,40 +186,48 @@ class Lines:
 
     @cached_property
     def repeated(self) -> pl.DataFrame:
-        """The copies that are rejected: the columns of JUDGED, with their fault; is_staged: not a plain line."""
+        """The copies that are rejected: COPIED, fault, and position, null for staged lines."""
         if not self._is_read:
-            self._first_reading(lambda lines: lines.select(pl.len()))
+            self._read(lambda _, plain: plain.select(pl.len()))
         unbroken = self._unbroken_staged().select(hash=key_hash())
         for morsel in unbroken.collect_batches(chunk_size=_MOST_ODD):
             self._hashes.add(morsel["hash"])
         return repeated_lines(pl.concat(self._copies()))
 
+    def repeated_of(self, files: TypedFiles) -> pl.DataFrame:
+        """The copies among the plain lines of some files that are rejected, in order of position."""
+        is_of_files = (pl.col("source") == files.source) & pl.col(POSITION).is_not_null()
+        return self.repeated.filter(is_of_files).sort(POSITION)
+
     def _copies(self) -> Iterator[pl.DataFrame]:
-        """The lines whose hash comes more than once: the columns of JUDGED without fault, and is_staged."""
+        """The lines whose hash comes more than once: COPIED, position."""
         is_repeated = key_hash().is_in(self._hashes.repeated.implode())
         unbroken = self._unbroken_staged()
         found = unbroken.head(0) if self._hashes.repeated.is_empty() else unbroken.filter(is_repeated)
-        yield few_of_many(found.with_columns(is_staged=True)).collect(engine="streaming")
+        no_position = pl.lit(None, dtype=pl.Int64).alias(POSITION)
+        yield few_of_many(found.select(*COPIED, no_position)).collect(engine="streaming")
         for files in self.typed:
-            is_asked = pl.col(ROW_NUMBER).is_in(self._hashes.rows(files.source).implode())
-            plain = (
-                files.plain(is_asked)
-                .drop("fault")
-                .with_columns(pl.col("institution_id", "insurance_type").cast(pl.String), is_staged=False)
-            )
-            yield few_of_many(plain).collect(engine="streaming")
+            positions = self._hashes.positions(files.source)
+            if len(positions):
+                plain = files.picked(_marked(positions), COPIED)
+                yield plain.drop("number").collect(engine="streaming")
 
     # ------------------------------------------------------------ the first reading of the typed files
 
-    def _first_reading(self, reduce: Reduce) -> list[pl.DataFrame]:
+    def _read(self, reduce: Callable[[TypedFiles, pl.LazyFrame], pl.LazyFrame]) -> list[pl.DataFrame]:
+        """`reduce` applied to the plain lines of each of the typed files; the first time all is noted beside it."""
         if self._is_read:
-            return [reduce(files.plain().drop("fault")).collect(engine="streaming") for files in self.typed]
+            return [
+                reduce(files, files.plain().drop("fault")).collect(engine="streaming") for files in self.typed
+            ]
         self._is_read = True
         return [self._first_reading_of(files, reduce) for files in self.typed]
 
-    def _first_reading_of(self, files: TypedFiles, reduce: Reduce) -> pl.DataFrame:
-        reading = FirstReading(files, self._hashes, self.folder)
-        found = reading.reduced(reduce)
+    def _first_reading_of(
+        self, files: TypedFiles, reduce: Callable[[TypedFiles, pl.LazyFrame], pl.LazyFrame]
+    ) -> pl.DataFrame:
+        reading = FirstReading(files, self._hashes.of(files.source), self.folder)
+        found = reduce(files, reading.plain()).collect(engine="streaming")
         self._count(reading.lines, reading.points)
         self.stage(reading.odd_lines, is_counted=False)
         return found
@@ -150,40 +245,47 @@ class Lines:
         """Staged lines that break no rule but perhaps that of duplicates."""
         return self._all_staged().filter(pl.col("fault").is_null()).drop("fault")
 
-    def _good_staged(self) -> pl.LazyFrame:
+    def good_staged(self) -> pl.LazyFrame:
+        """Staged lines that break no rule."""
         places = self.repeated.select(place_number()).to_series()
         return self._unbroken_staged().filter(~place_number().is_in(places.implode()))
 
-    @property
-    def _repeated_plain(self) -> pl.DataFrame:
-        return self.repeated.filter(~pl.col("is_staged")).drop("is_staged")
+
+def _marked(positions: Numbers) -> Callable[[int, int], Numbers]:
+    """1 for each of these positions, which are in order."""
+
+    def number_of(first: int, count: int) -> Numbers:
+        numbers = np.zeros(count, np.uint32)
+        numbers[within(positions, first, count)] = 1
+        return numbers
+
+    return number_of
 
 
 class FirstReading:
     """The first reading of typed files: notes hashes, counts and odd lines while the plain ones stream past."""
 
-    def __init__(self, files: TypedFiles, hashes: Hashes, folder: Path) -> None:
+    def __init__(self, files: TypedFiles, hashes: Notes, folder: Path) -> None:
         self.files, self.hashes, self.folder = files, hashes, folder
         self.lines, self.points = 0, 0
-        self._columns = files.raw.collect_schema().names()
+        self._columns = [name for name in files.raw.collect_schema() if name != POSITION]
         self._odd: list[pl.DataFrame] = []
         self._odd_lines = 0
         self._written: list[Path] = []
         self._noting = Lock()
 
-    def reduced(self, reduce: Reduce) -> pl.DataFrame:
-        return reduce(self.plain()).collect(engine="streaming")
-
     def plain(self) -> pl.LazyFrame:
-        """The plain lines: the columns of JUDGED without fault."""
-        return self.noted().filter("is_plain").select(self.files.way.columns).drop("fault")
+        """The plain lines: position and the columns of JUDGED without fault."""
+        return self.noted().filter("is_plain").select(POSITION, *self.files.way.columns).drop("fault")
 
     def noted(self) -> pl.LazyFrame:
-        """All lines, noted as they stream past: what their file holds, its codes as numbers, is_plain and hash."""
+        """All lines, noted as they stream past: what their file holds, its codes as numbers, is_plain and hash (0 for
+        a line that is not plain)."""
         way = self.files.way
         return (
             self.files.raw.with_columns(way.coded)
-            .with_columns(is_plain=way.is_plain, hash=key_hash())
+            .with_columns(is_plain=way.is_plain)
+            .with_columns(hash=pl.when("is_plain").then(key_hash()).otherwise(0))
             .map_batches(
                 self._note,
                 streamable=True,
@@ -196,8 +298,8 @@ class FirstReading:
     def _note(self, rows: pl.DataFrame) -> pl.DataFrame:
         if rows.is_empty():
             return rows
+        self.hashes.put(first_position(rows), rows["hash"].to_numpy())
         with self._noting:
-            self.hashes.add(rows["hash"], self.files.source, rows[ROW_NUMBER].cast(pl.Int64))
             self.lines += rows.height
             self.points += int(rows["points_units"].sum())
             self._set_aside(rows.select(self._columns)[rows["is_plain"].not_().arg_true()])

@@ -12,6 +12,7 @@ import polars as pl
 
 from ..errors import Fault
 from .lines import Context, judged, plain_way
+from .notes import POSITION
 from .reading import Lines, TypedFiles
 
 Piece = tuple[int | None, pl.DataFrame]
@@ -43,7 +44,8 @@ class _Spool:
             self._kept, self._kept_lines = [], 0
 
     def rows(self) -> pl.LazyFrame:
-        return pl.scan_ipc(self.written, glob=False)
+        found = pl.scan_ipc(self.written, glob=False, row_index_name=POSITION)
+        return found.with_columns(pl.col(POSITION).cast(pl.Int64))
 
 
 def spooled(pieces: Iterable[Piece], folder: Path, context: Context) -> tuple[Lines, int]:
@@ -60,7 +62,7 @@ def spooled(pieces: Iterable[Piece], folder: Path, context: Context) -> tuple[Li
     for source, spool in spools.items():
         spool.flush()
         if source is None:
-            lines.stage(spool.rows())
+            lines.stage(spool.rows().drop(POSITION))
         else:
             lines.typed.append(_typed_files(source, spool.rows(), context))
     return lines, sum(spool.lines for spool in spools.values())
