@@ -63,9 +63,9 @@ def _plans(batch: Batch, coding: Profiles, folder: Path) -> Iterator[tuple[str, 
     yield "tell plain lines", told.select(sums, plain)
     yield "hash the key", told.with_columns(hash=key_hash()).select(sums, plain, pl.col("hash").max())
     yield "note the hashes, count, set odd lines aside", reading.noted().select(sums, plain)
-    yield "derive and filter, write the profile as a number", coding.keyed(reading.plain()).select(numbers)
-    yield "note the profiles", keyed.noted(files, reading.plain()).select(numbers)
-    yield "group by profile", pipeline.summed(keyed.noted(files, reading.plain()), coding.keys)
+    yield "derive, write the profile as a number", coding.keyed(reading.told()).select(numbers)
+    yield "note the profiles", keyed.noted(files, reading.told()).select(numbers)
+    yield "group by profile", pipeline.summed(keyed.noted(files, reading.told()), coding.keys)
 
 
 def _cpu_ns(plan: pl.LazyFrame) -> int:

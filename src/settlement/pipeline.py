@@ -208,8 +208,8 @@ def profile(work: Work) -> None:
     parts, repeated, work.keyed = work.batch.lines.reduced(coding, lambda lines: summed(lines, coding.keys))
     work.profiles = coding.spelled(_added([*parts, repeated.with_columns(-pl.col(_COUNTED))], coding.keys))
     _refuse_unconverted(work)
-    for lines, most in _largest_sum(work.profiles):
-        exact.refuse_sums_beyond_bounds(lines, most)
+    most_lines = work.profiles.select(pl.col("line_count").max()).item() or 0
+    exact.refuse_sums_beyond_bounds(most_lines, work.batch.lines.most_points)
 
 
 def reject(work: Work) -> None:
@@ -444,12 +444,6 @@ def _total(frame: pl.DataFrame, column: str) -> int:
     return int(frame[column].sum())
 
 
-def _largest_sum(profiles: pl.DataFrame) -> list[tuple[int, int]]:
-    """Lines and largest line (10⁻⁴) of the profile whose 64-bit sum could be the largest."""
-    bound = pl.col("line_count").cast(pl.Int128) * pl.col("most_points")
-    return profiles.sort(bound).tail(1).select("line_count", pl.col("most_points").fill_null(0)).rows()
-
-
 _COUNTED = ("line_count", "positive_points", "negative_points", "unconverted")
 
 
@@ -467,7 +461,6 @@ def summed(lines: pl.LazyFrame, keys: list[str]) -> pl.LazyFrame:
         .agg(
             pl.col("positive_points", "negative_points", "unconverted").sum(),
             line_count=pl.len(),
-            most_points=pl.max_horizontal(pl.col("positive_points").max(), -pl.col("negative_points").min()),
         )
         .with_columns(pl.col("line_count", "unconverted").cast(pl.Int64))
     )
@@ -476,11 +469,7 @@ def summed(lines: pl.LazyFrame, keys: list[str]) -> pl.LazyFrame:
 def _added(parts: list[pl.DataFrame], keys: list[str]) -> pl.DataFrame:
     """The sums of several parts together; profiles of which no line is left are gone."""
     points = [exact.summed(pl.col(name)) for name in ("positive_points", "negative_points")]
-    added = (
-        pl.concat(parts)
-        .group_by(keys)
-        .agg(pl.col("line_count", "unconverted").sum(), pl.col("most_points").max(), *points)
-    )
+    added = pl.concat(parts).group_by(keys).agg(pl.col("line_count", "unconverted").sum(), *points)
     return added.filter(pl.col("line_count") > 0)
 
 

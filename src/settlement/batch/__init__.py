@@ -10,6 +10,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
@@ -87,7 +88,9 @@ class Batch:
     @cached_property
     def file_sha256(self) -> dict[str, str]:
         """Name in the batch → SHA-256 of every file that was read, in byte order of the names."""
-        return {path.relative_to(self.folder).as_posix(): file_sha256(path) for path in self.files}
+        names = [path.relative_to(self.folder).as_posix() for path in self.files]
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets other threads work
+            return dict(zip(names, pool.map(file_sha256, self.files), strict=True))
 
     @cached_property
     def input_sha256(self) -> str:

@@ -16,7 +16,6 @@ from .. import exact
 from ..policy import Policy
 from ..reasons import RejectRule
 from ..terms import CLAIM_FIELDS, POINT_CLASSES, VISIT_CATEGORIES
-from .notes import POSITION
 from .types import NUMERIC, TEMPORAL, TEXTUAL, as_text, refuse_type
 
 INSTITUTION_PATTERN = "^[HP][0-9]{11}$"
@@ -192,10 +191,6 @@ class Plain:
     is_plain: pl.Expr
     columns: tuple[pl.Expr, ...]
 
-    def of(self, raw: pl.LazyFrame) -> pl.LazyFrame:
-        """The plain ones of these rows, with their position."""
-        return raw.with_columns(self.coded).filter(self.is_plain).select(POSITION, *self.columns)
-
     def told_by(self, plain: pl.LazyFrame, stored: Collection[str]) -> pl.LazyFrame:
         """Of plain rows, which have `stored` columns of their file: what these alone tell of the columns of JUDGED."""
         coded = [code for code in self.coded if set(code.meta.root_names()) <= set(stored)]
@@ -297,12 +292,13 @@ def _is_clean_or_missing(text: pl.Expr) -> pl.Expr:
 
 
 def _is_clean(text: pl.Expr) -> pl.Expr:
-    """Surely neither empty nor `null` nor to be trimmed: it begins and ends with a visible ASCII character.
+    """Surely neither empty nor `null` nor to be trimmed: it begins and ends with a visible ASCII character, not with
+    the last of `null`.
 
     Codes do. To look at two bytes costs a third of trimming the text to see whether it changes.
     """
     last = text.cast(pl.Binary).bin.get(-1, null_on_oob=True)
-    return text.is_between(pl.lit("!"), pl.lit("~")) & last.is_between(0x21, 0x7E) & (text != "null")
+    return text.is_between(pl.lit("!"), pl.lit("~")) & last.is_between(0x21, 0x7E) & (last != ord("l"))
 
 
 def _whole_points(schema: pl.Schema) -> pl.Expr:

@@ -49,9 +49,20 @@ class TypedFiles:
     way: Plain
     judged: Reduce
 
-    def plain(self) -> pl.LazyFrame:
-        """The plain lines: position and the columns of JUDGED, institution and insurance as Enum."""
-        return self.way.of(self.raw)
+    def told(self) -> pl.LazyFrame:
+        """All lines: position, is_plain and, of the plain ones, the columns of JUDGED without fault, institution and
+        insurance as Enum."""
+        return (
+            self.raw.with_columns(self.way.coded)
+            .with_columns(is_plain=self.way.is_plain)
+            .select(self.told_columns)
+        )
+
+    @property
+    def told_columns(self) -> list[pl.Expr]:
+        """From rows with their codes and is_plain to what is told of lines."""
+        columns = (column for column in self.way.columns if column.meta.output_name() != "fault")
+        return [pl.col(POSITION), pl.col("is_plain"), *columns]
 
     def picked(self, number_of: Callable[[int, int], Numbers], columns: Sequence[str]) -> pl.LazyFrame:
         """Plain lines that have a number by their position: these columns of JUDGED, position, number."""
@@ -68,19 +79,20 @@ class Keyed:
     coding: Coding
     folder: Path
 
-    def noted(self, files: TypedFiles, plain: pl.LazyFrame) -> pl.LazyFrame:
-        """The plain lines of some files, with position: their keys and points; the keys are noted as they pass."""
-        keyed = self.coding.keyed(plain).select(POSITION, *self.coding.keys, "points")
+    def noted(self, files: TypedFiles, told: pl.LazyFrame) -> pl.LazyFrame:
+        """Of all lines of some files the keys, noted as they pass, and points; the keys of lines that are not plain
+        are -1."""
+        keyed = self.coding.keyed(told).select(
+            POSITION,
+            *(pl.when("is_plain").then(key).otherwise(-1).alias(key) for key in self.coding.keys),
+            "points",
+        )
         kept = self._notes(files.source)
 
         def note(some: pl.DataFrame) -> pl.DataFrame:
-            if not some.is_empty():
-                first, last = some[POSITION][0], some[POSITION][-1]
-                places = some[POSITION].to_numpy() - first
-                for notes, key in zip(kept, self.coding.keys, strict=True):
-                    numbers = np.zeros(last - first + 1, np.int64)
-                    numbers[places] = some[key].to_numpy() + 1
-                    notes.put(first, numbers)
+            first = first_position(some)
+            for notes, key in zip(kept, self.coding.keys, strict=True):
+                notes.put(first, some[key].to_numpy() + 1)
             return some
 
         return keyed.map_batches(
@@ -132,13 +144,14 @@ class Keyed:
 class Lines:
     """All lines of a batch: typed files, and staged files of judged lines, bad ones with their fault.
 
-    `lines` and `points` (10⁻⁴) count every line as it stands in its file, for the proof that none was lost.
+    `lines` and `points` (10⁻⁴) count every line as it stands in its file, for the proof that none was lost;
+    `most_points`: of a line, whatever its sign.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.typed: list[TypedFiles] = []
-        self.lines, self.points = 0, 0
+        self.lines, self.points, self.most_points = 0, 0, 0
         self._staged: list[Path] = []
         self._hashes = Hashes(folder)
         self._is_read = False
@@ -154,8 +167,11 @@ class Lines:
         judged.sink_parquet(path, compression="lz4")
         self._staged.append(path)
         if is_counted:
-            points = pl.scan_parquet(path, glob=False).select(pl.len(), pl.col("points").sum()).collect()
-            self._count(*points.row(0))
+            points = pl.col("points")
+            counted = pl.scan_parquet(path, glob=False).select(
+                lines=pl.len(), points=points.sum(), most_points=points.abs().max()
+            )
+            self._count(*counted.collect().row(0))
 
     def reduced(self, coding: Coding, reduce: Reduce) -> tuple[list[pl.DataFrame], pl.DataFrame, Keyed]:
         """`reduce` applied to the lines that break no rule; to the repeated lines among these, to be taken off; and
@@ -165,7 +181,8 @@ class Lines:
         and is streamed.
         """
         keyed = Keyed(self, coding, Path(mkdtemp(prefix="keys-", dir=self.folder)))
-        parts = self._read(lambda files, plain: reduce(keyed.noted(files, plain)))
+        plain = pl.col(coding.keys[0]) >= 0
+        parts = self._read(lambda files, told: reduce(keyed.noted(files, told)).filter(plain))
         good = coding.keyed(self.good_staged()).select(*coding.keys, "points")
         parts.append(reduce(good).collect(engine="streaming"))
         return parts, reduce(keyed.repeated().lazy()).collect(), keyed
@@ -175,7 +192,8 @@ class Lines:
         typed = []
         for files in self.typed:
             copies = self.repeated_of(files)[POSITION].implode()
-            typed.append(files.plain().filter(~pl.col(POSITION).is_in(copies)).drop("fault", POSITION))
+            good = pl.col("is_plain") & ~pl.col(POSITION).is_in(copies)
+            typed.append(files.told().filter(good).drop(POSITION, "is_plain"))
         return [*typed, self.good_staged()]
 
     def bad(self) -> pl.LazyFrame:
@@ -188,7 +206,7 @@ class Lines:
     def repeated(self) -> pl.DataFrame:
         """The copies that are rejected: COPIED, fault, and position, null for staged lines."""
         if not self._is_read:
-            self._read(lambda _, plain: plain.select(pl.len()))
+            self._read(lambda _, told: told.select(pl.len()))
         unbroken = self._unbroken_staged().select(hash=key_hash())
         for morsel in unbroken.collect_batches(chunk_size=_MOST_ODD):
             self._hashes.add(morsel["hash"])
@@ -215,11 +233,9 @@ class Lines:
     # ------------------------------------------------------------ the first reading of the typed files
 
     def _read(self, reduce: Callable[[TypedFiles, pl.LazyFrame], pl.LazyFrame]) -> list[pl.DataFrame]:
-        """`reduce` applied to the plain lines of each of the typed files; the first time all is noted beside it."""
+        """`reduce` applied to what is told of the lines of each of the typed files; the first time all is noted."""
         if self._is_read:
-            return [
-                reduce(files, files.plain().drop("fault")).collect(engine="streaming") for files in self.typed
-            ]
+            return [reduce(files, files.told()).collect(engine="streaming") for files in self.typed]
         self._is_read = True
         return [self._first_reading_of(files, reduce) for files in self.typed]
 
@@ -227,14 +243,15 @@ class Lines:
         self, files: TypedFiles, reduce: Callable[[TypedFiles, pl.LazyFrame], pl.LazyFrame]
     ) -> pl.DataFrame:
         reading = FirstReading(files, self._hashes.of(files.source), self.folder)
-        found = reduce(files, reading.plain()).collect(engine="streaming")
-        self._count(reading.lines, reading.points)
+        found = reduce(files, reading.told()).collect(engine="streaming")
+        self._count(reading.lines, reading.points, reading.most_points)
         self.stage(reading.odd_lines, is_counted=False)
         return found
 
-    def _count(self, lines: int, points: int | None) -> None:
+    def _count(self, lines: int, points: int | None, most_points: int | None) -> None:
         self.lines += lines
         self.points += points or 0
+        self.most_points = max(self.most_points, most_points or 0)
 
     # ------------------------------------------------------------ staged lines
 
@@ -267,16 +284,16 @@ class FirstReading:
 
     def __init__(self, files: TypedFiles, hashes: Notes, folder: Path) -> None:
         self.files, self.hashes, self.folder = files, hashes, folder
-        self.lines, self.points = 0, 0
+        self.lines, self.points, self.most_points = 0, 0, 0
         self._columns = [name for name in files.raw.collect_schema() if name != POSITION]
         self._odd: list[pl.DataFrame] = []
         self._odd_lines = 0
         self._written: list[Path] = []
         self._noting = Lock()
 
-    def plain(self) -> pl.LazyFrame:
-        """The plain lines: position and the columns of JUDGED without fault."""
-        return self.noted().filter("is_plain").select(POSITION, *self.files.way.columns).drop("fault")
+    def told(self) -> pl.LazyFrame:
+        """What is told of all lines."""
+        return self.noted().select(self.files.told_columns)
 
     def noted(self) -> pl.LazyFrame:
         """All lines, noted as they stream past: what their file holds, its codes as numbers, is_plain and hash (0 for
@@ -299,14 +316,18 @@ class FirstReading:
         if rows.is_empty():
             return rows
         self.hashes.put(first_position(rows), rows["hash"].to_numpy())
+        points = pl.col("points_units")
+        total, most = rows.select(total=points.sum(), most=points.abs().max()).row(0)
+        odd = detached(rows.select(self._columns)[rows["is_plain"].not_().arg_true()])
         with self._noting:
             self.lines += rows.height
-            self.points += int(rows["points_units"].sum())
-            self._set_aside(rows.select(self._columns)[rows["is_plain"].not_().arg_true()])
+            self.points += total
+            self.most_points = max(self.most_points, most or 0)
+            self._set_aside(odd)
         return rows
 
     def _set_aside(self, odd: pl.DataFrame) -> None:
-        self._odd.append(detached(odd))
+        self._odd.append(odd)
         self._odd_lines += odd.height
         if self._odd_lines > _MOST_ODD:
             path = self.folder / f"odd-{self.files.source:05}-{len(self._written):06}.parquet"

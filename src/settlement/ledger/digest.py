@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
 
@@ -53,12 +55,13 @@ def _hashed(table: Table, rows: Rows) -> Iterator[bytes]:
     """What is hashed of one table: a line per column. Raises: Fault as `results_sha256`."""
     columns = {column.name: _ColumnDigest(column) for column in table.columns if column.name != "run_id"}
     previous = pl.DataFrame(schema=polars_schema(table)).select(table.key)
-    for chunk in _frame(table, rows).collect_batches(chunk_size=_CHUNK_ROWS):
-        keys = chunk.select(table.key)
-        _check_order(table, pl.concat([previous, keys]))
-        for name, column in columns.items():
-            column.update(chunk[name])
-        previous = keys.tail(1) if chunk.height else previous
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # hashing lets other threads work
+        for chunk in _frame(table, rows).collect_batches(chunk_size=_CHUNK_ROWS):
+            keys = chunk.select(table.key)
+            _check_order(table, pl.concat([previous, keys]))
+            for updated in [pool.submit(column.update, chunk[name]) for name, column in columns.items()]:
+                updated.result()
+            previous = keys.tail(1) if chunk.height else previous
     for name, column in columns.items():
         yield f"{table.name} {name} {column.hexdigest()}\n".encode()
 

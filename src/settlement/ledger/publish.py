@@ -369,10 +369,12 @@ def _refusing_a_failed_copy(ledger: Ledger) -> Iterator[None]:
 
 
 def _connect() -> duckdb.DuckDBPyConnection:
-    """A connection in memory that loads nothing from outside (closed networks, data 3)."""
-    return duckdb.connect(
+    """A connection in memory that loads nothing from outside (closed networks, data 3), and prints nothing."""
+    connection = duckdb.connect(
         ":memory:", config={"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
     )
+    connection.execute("set enable_progress_bar = false")  # it would stand among what the command answers
+    return connection
 
 
 def _reading(database: Path, spill: str = "") -> duckdb.DuckDBPyConnection:
