@@ -15,7 +15,7 @@ import polars as pl
 from . import exact
 from .batch.lines import JUDGED
 from .batch.reading import Keyed
-from .batch.staging import few_of_many, staged
+from .batch.staging import staged
 from .policy import Overage, Policy
 from .reasons import UnpaidReason
 from .rules import overage
@@ -88,7 +88,7 @@ def affected_lines(keyed: Keyed, fates: pl.DataFrame, folder: Path) -> Affected:
     for number, lines in enumerate(keyed.having(fates, [name for name in _AFFECTED if name != "fate"])):
         to_parts = pl.PartitionBy(affected.folder / f"{number:06}", key="part", include_key=False)
         found = lines.with_columns(fate).with_columns(part=part_of.gather(pl.col("fate")))
-        few_of_many(found.select("part", *_AFFECTED)).sink_parquet(to_parts, compression="lz4", mkdir=True)
+        found.select("part", *_AFFECTED).sink_parquet(to_parts, compression="lz4", mkdir=True)
     return affected
 
 

@@ -61,49 +61,48 @@ class Notes:
 class Listed:
     """Keys of one or more whole numbers each, no two alike, to be looked up by the million.
 
-    A key that is not listed is told in most cases by one look at a small table; the others are sought in order.
+    Tables of places, found by a hash of the key: keys that met in one place of a table go on to the next table.
     """
 
     def __init__(self, keys: Sequence[Numbers]) -> None:
-        self._values = [np.unique(key) for key in keys]
-        folded = self._folded(keys)
-        self._order = np.argsort(folded)
-        self._sorted = folded[self._order]
-        self._may_be_listed = np.zeros(1 << _BITS, bool)
-        self._may_be_listed[_slot(keys)] = True
+        self._keys = [np.insert(key, 0, -1) for key in keys]  # found by its number, and none by 0
+        self._tables: list[Numbers] = []
+        left = np.arange(1, len(keys[0]) + 1, dtype=np.uint32)
+        while len(left):
+            table = np.zeros(_power_of_two(8 * len(left)), np.uint32)
+            places = self._places([key[left] for key in self._keys], len(self._tables), table)
+            table[places] = left
+            self._tables.append(table)
+            left = left[table[places] != left]
 
     def numbers(self, keys: Sequence[Numbers]) -> Numbers:
         """1 + the place of each key in the list, 0 for one that is not listed."""
         numbers = np.zeros(len(keys[0]), np.uint32)
-        if len(self._sorted):
-            perhaps = np.flatnonzero(self._may_be_listed[_slot(keys)])
-            folded = self._folded([key[perhaps] for key in keys])
-            places = np.searchsorted(self._sorted, folded).clip(max=len(self._sorted) - 1)
-            numbers[perhaps] = np.where(self._sorted[places] == folded, self._order[places] + 1, 0)
+        rows = np.arange(len(numbers))
+        for level, table in enumerate(self._tables):
+            found = table.take(self._places(keys, level, table))
+            is_it = np.ones(len(rows), bool)
+            for key, listed in zip(keys, self._keys, strict=True):
+                is_it &= key == listed.take(found)
+            numbers[rows] = found * is_it
+            further = np.flatnonzero((found > 0) & ~is_it)
+            rows, keys = rows[further], [key[further] for key in keys]
         return numbers
 
-    def _folded(self, keys: Sequence[Numbers]) -> Numbers:
-        """One whole number for each key: itself, or the places of its parts among the listed ones."""
-        if len(keys) == 1:
-            return keys[0]
-        folded = np.zeros(len(keys[0]), np.int64)
-        for key, values in zip(keys, self._values, strict=True):
-            places = np.searchsorted(values, key).clip(max=max(len(values) - 1, 0))
-            is_known = values[places] == key if len(values) else np.zeros(len(key), bool)
-            folded = folded * (len(values) + 1) + np.where(is_known, places, len(values))
-        return folded
+    def _places(self, keys: Sequence[Numbers], level: int, table: Numbers) -> Numbers:
+        """The place of each key in the table of a level. Wrapping is meant here: nothing is counted."""
+        odd = np.uint64(pow(_ODD, level + 1, 2**64))
+        mixed = keys[0].view(np.uint64) * odd
+        for key in keys[1:]:
+            mixed = (mixed ^ key.view(np.uint64)) * odd
+        return (mixed >> np.uint64(65 - len(table).bit_length())).view(np.int64)
 
 
-_BITS = 21
-_ODD = np.uint64(0x9E3779B97F4A7C15)
+_ODD = 0x9E3779B97F4A7C15
 
 
-def _slot(keys: Sequence[Numbers]) -> Numbers:
-    """Wrapping is meant here: nothing is counted."""
-    mixed = np.zeros(len(keys[0]), np.uint64)
-    for key in keys:
-        mixed = (mixed + key.view(np.uint64)) * _ODD
-    return mixed >> np.uint64(64 - _BITS)
+def _power_of_two(least: int) -> int:
+    return 1 << max((least - 1).bit_length(), 1)
 
 
 def within(positions: Numbers, first: int, count: int) -> Numbers:

@@ -115,12 +115,15 @@ class Keyed:
         return pl.concat([pl.DataFrame(schema=schema), *found])
 
     def having(self, keys: pl.DataFrame, columns: Sequence[str]) -> Iterator[pl.LazyFrame]:
-        """The good lines with one of these keys: these columns of JUDGED, and number: the place of their keys + 1."""
+        """The good lines with one of these keys: these columns of JUDGED, and number: the place of their keys + 1.
+
+        Streamed, in memory of their own.
+        """
         listed = Listed([keys[name].to_numpy() for name in self.coding.keys])
         for files in self.lines.typed:
             yield files.picked(self._numbers(files, listed), columns).drop(POSITION)
         numbered = keys.select(*self.coding.keys, number=pl.int_range(1, pl.len() + 1, dtype=pl.UInt32))
-        yield (
+        yield few_of_many(
             self.coding.keyed(self.lines.good_staged())
             .join(numbered.lazy(), on=self.coding.keys, how="inner")  # m:1: no two keys are alike
             .select(*columns, "number")
