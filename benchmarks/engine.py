@@ -22,7 +22,7 @@ from settlement.runs import run as post
 
 from .job import MONTH, POLICY_FILE, Job
 
-PROGRAM = (sys.executable, "-m", "settlement.cli")
+PROGRAM = (sys.executable, "-m", "benchmarks.as_installed")
 
 
 def run(batch: Path, attribution: str, ledger: Path) -> Sequence[str]:
