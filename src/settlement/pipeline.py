@@ -484,10 +484,13 @@ def relevant(work: Work) -> Relevant:
             institution,
             registry.last_change(institution, last_day),
             registry.timelines[settling].may_be_capped or settling in with_own,
+            registry.has_suspended("department", institution),
+            registry.has_suspended("physician", institution),
         )
         for institution, settling in sorted(registry.settling_of.items())
     ]
-    schema = {"institution_id": pl.String, "last_change": pl.Date, "has_days": pl.Boolean}
+    flags = ("has_days", "has_departments", "has_physicians")
+    schema = {"institution_id": pl.String, "last_change": pl.Date, **dict.fromkeys(flags, pl.Boolean)}
     may_be_settled_later = work.policy.readings.month_basis == "serviced_at"
     return Relevant(
         institutions=pl.DataFrame(rows, schema=schema, orient="row"),

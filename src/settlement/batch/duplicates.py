@@ -61,11 +61,11 @@ class Hashes:
     def positions(self, source: int) -> Numbers:
         """The lines of typed files whose hash comes more than once, in order."""
         repeated = self.repeated.implode()
-        found = [
-            first + pl.Series(hashes).is_in(repeated).arg_true().to_numpy()
-            for first, hashes in self.of(source).pieces()
-        ]
-        return np.concatenate([np.empty(0, np.int64), *found])
+
+        def found(first: int, hashes: Numbers) -> Numbers:
+            return first + pl.Series(hashes).is_in(repeated).arg_true().to_numpy()
+
+        return np.concatenate([np.empty(0, np.int64), *self.of(source).of_pieces(found)])
 
 
 _PART = 40_000_000  # hashes that are sorted together: 320 MB

@@ -5,7 +5,9 @@ Rows stream past in any order of their pieces, and many at a time; a note is fou
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +56,19 @@ class Notes:
 
     def pieces(self) -> Iterator[tuple[int, Numbers]]:
         """The position of the first, and the numbers of all rows up to the last noted one, a piece at a time."""
-        for first in range(0, self.count, _PIECE):
-            yield first, self.get(first, min(_PIECE, self.count - first))
+        for first in self._starts():
+            yield first, self._piece(first)
+
+    def of_pieces(self, found: Callable[[int, Numbers], Numbers]) -> list[Numbers]:
+        """What is found in each of the pieces, some of which are looked at side by side."""
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return list(pool.map(lambda first: found(first, self._piece(first)), self._starts()))
+
+    def _starts(self) -> range:
+        return range(0, self.count, _PIECE)
+
+    def _piece(self, first: int) -> Numbers:
+        return self.get(first, min(_PIECE, self.count - first))
 
 
 class Listed:
