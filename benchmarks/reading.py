@@ -18,6 +18,7 @@ from settlement import pipeline
 from settlement.batch import Batch, read_batch
 from settlement.batch.duplicates import Hashes, key_hash
 from settlement.batch.reading import FirstReading, Keyed
+from settlement.batch.staging import Staging
 from settlement.policy import load_policy
 from settlement.rules.profiles import Profiles
 
@@ -55,7 +56,7 @@ def _plans(batch: Batch, coding: Profiles, folder: Path) -> Iterator[tuple[str, 
     files = batch.lines.typed[0]
     columns = files.raw.collect_schema().names()
     reading = FirstReading(files, Hashes(folder).of(0), folder)
-    keyed = Keyed(batch.lines, coding, folder)
+    keyed = Keyed(batch.lines, coding, Staging(folder))
     numbers = pl.col(coding.keys).max(), pl.col("points").sum()
     told = files.raw.with_columns(files.way.coded).with_columns(is_plain=files.way.is_plain)
     plain, sums = pl.col("is_plain").sum(), pl.col(columns).null_count()

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import mkdtemp
 from threading import Lock
 from typing import Protocol
 
@@ -22,7 +21,7 @@ from .csv_file import ROW_NUMBER
 from .duplicates import COPIED, PLACE, Hashes, key_hash, place_number, repeated_lines
 from .lines import JUDGED, Plain
 from .notes import POSITION, Listed, Notes, Numbers, first_position, picked, within
-from .staging import detached, few_of_many, staged
+from .staging import Staging, detached, few_of_many, staged
 
 Reduce = Callable[[pl.LazyFrame], pl.LazyFrame]
 _MOST_ODD = 100_000  # lines set aside in memory before they are written
@@ -77,7 +76,7 @@ class Keyed:
 
     lines: Lines
     coding: Coding
-    folder: Path
+    staging: Staging
 
     def noted(self, files: TypedFiles, told: pl.LazyFrame) -> pl.LazyFrame:
         """Of all lines of some files the keys, noted as they pass, and points; the keys of lines that are not plain
@@ -130,7 +129,7 @@ class Keyed:
         )
 
     def _notes(self, source: int) -> list[Notes]:
-        return [Notes(self.folder / f"{key}-{source:06}", np.int64) for key in self.coding.keys]
+        return [Notes(self.staging.path / f"{key}-{source:06}", np.int64) for key in self.coding.keys]
 
     def _numbers(self, files: TypedFiles, listed: Listed) -> Callable[[int, int], Numbers]:
         """The numbers of the good lines of some files by position."""
@@ -183,7 +182,7 @@ class Lines:
         The typed files are read only once, if this is the first question. `reduce` gets the lines' keys and points,
         and is streamed.
         """
-        keyed = Keyed(self, coding, Path(mkdtemp(prefix="keys-", dir=self.folder)))
+        keyed = Keyed(self, coding, Staging(self.folder))
         plain = pl.col(coding.keys[0]) >= 0
         parts = self._read(lambda files, told: reduce(keyed.noted(files, told)).filter(plain))
         good = coding.keyed(self.good_staged()).select(*coding.keys, "points")
