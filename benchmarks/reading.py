@@ -17,7 +17,8 @@ import polars as pl
 from settlement import pipeline
 from settlement.batch import Batch, read_batch
 from settlement.batch.duplicates import Hashes, key_hash
-from settlement.batch.reading import FirstReading, Keyed
+from settlement.batch.keyed import Keyed
+from settlement.batch.reading import FirstReading
 from settlement.batch.staging import Staging
 from settlement.policy import load_policy
 from settlement.rules.profiles import Profiles

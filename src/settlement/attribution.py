@@ -13,8 +13,8 @@ from pathlib import Path
 import polars as pl
 
 from . import exact
+from .batch.keyed import Keyed
 from .batch.lines import JUDGED
-from .batch.reading import Keyed
 from .batch.staging import staged
 from .policy import Overage, Policy
 from .reasons import UnpaidReason

@@ -18,7 +18,7 @@ import polars as pl
 
 from . import attribution, exact, schemas, terms
 from .batch import Batch, Progress
-from .batch.reading import Keyed
+from .batch.keyed import Keyed
 from .batch.staging import Staging
 from .errors import Fault, Refusal
 from .policy import Policy
@@ -484,13 +484,10 @@ def relevant(work: Work) -> Relevant:
             institution,
             registry.last_change(institution, last_day),
             registry.timelines[settling].may_be_capped or settling in with_own,
-            registry.has_suspended("department", institution),
-            registry.has_suspended("physician", institution),
         )
         for institution, settling in sorted(registry.settling_of.items())
     ]
-    flags = ("has_days", "has_departments", "has_physicians")
-    schema = {"institution_id": pl.String, "last_change": pl.Date, **dict.fromkeys(flags, pl.Boolean)}
+    schema = {"institution_id": pl.String, "last_change": pl.Date, "has_days": pl.Boolean}
     may_be_settled_later = work.policy.readings.month_basis == "serviced_at"
     return Relevant(
         institutions=pl.DataFrame(rows, schema=schema, orient="row"),

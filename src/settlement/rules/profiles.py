@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-import numpy as np
 import polars as pl
 
 from ..terms import POINT_CLASSES, VISIT_CATEGORIES
@@ -41,8 +40,7 @@ class Relevant:
     """The codes and days that a rule can turn on; lines that differ in anything else share a fate.
 
     `institutions`: institution_id (sorted), last_change (Date: after it every day of service stands alike), has_days
-    (may a threshold apply, so that days of settlement count?), has_departments, has_physicians (is one ever
-    suspended?). `change_days`: days on which the status of some
+    (may a threshold apply, so that days of settlement count?). `change_days`: days on which the status of some
     institution, department or physician changes, every last_change among them. `settled_days`: the days on which
     lines of the month can be settled. `priority`: charge categories by rank. The other lists hold the codes
     that some agreement, policy or event names.
@@ -139,16 +137,12 @@ class Profiles:
             _listed("visit_category", category.to_physical(), pl.Series(VISIT_CATEGORIES)),
             _listed("is_emergency", pl.col("is_emergency"), pl.Series([False, True])),
             _code("insurance_type", relevant.insurance_types, dtypes),
-            _code("department_id", relevant.departments, dtypes, self._told("has_departments", institution)),
-            _code("physician_id", relevant.physicians, dtypes, self._told("has_physicians", institution)),
+            _code("department_id", relevant.departments, dtypes),
+            _code("physician_id", relevant.physicians, dtypes),
             _code("disease_code", relevant.diseases, dtypes, category == "special_outpatient"),
             _listed("point_class", pl.col("point_class").to_physical(), pl.Series(POINT_CLASSES)),
             _rank(relevant.priority),
         ]
-
-    def _told(self, flag: str, institution: pl.Expr) -> pl.Expr:
-        """What the list says of the institution. (Of small numbers, for yes and no take twice the time.)"""
-        return pl.lit(self._relevant.institutions[flag].cast(pl.UInt8)).gather(institution) == 1
 
     def _change_of(self, institution: pl.Expr) -> pl.Expr:
         """Place of the newest change up to the day of service, at most the institution's last one."""
@@ -161,7 +155,7 @@ class Profiles:
     def _settled(self, institution: pl.Expr) -> Digit:
         """0 where days do not count, else 1 + days since the first day; not listed, for they may be all to come."""
         first, last = map(_number_of, self._relevant.settled_days)
-        has_days = self._told("has_days", institution)
+        has_days = pl.lit(self._relevant.institutions["has_days"]).gather(institution)
         day = pl.col("settled_at").dt.date().to_physical() - (first - 1)
         place = pl.when(has_days).then(day).otherwise(0)
 
@@ -177,38 +171,24 @@ def _number_of(day: date) -> int:
 
 
 def _code(
-    name: str, known: Sequence[str], dtypes: Mapping[str, pl.DataType], where: pl.Expr | None = None
+    name: str, known: Sequence[str], dtypes: Mapping[str, pl.DataType], also: pl.Expr | None = None
 ) -> Digit:
-    """0 for a code that no rule names, else 1 + its place in `known`. Without any such code the column is not read.
-
-    `where`: in which lines codes count; only these are looked up.
-    """
+    """0 for a code that no rule names, else 1 + its place in `known`. Without any such code the column is not read."""
     values = pl.Series([None, *known], dtype=pl.String)
     if not known:
         return _listed(name, pl.lit(0), values)
     dtype = dtypes.get(name)
     if isinstance(dtype, pl.Enum):  # each category is looked up once, not each line
-        places = _known_places(dtype.categories, known)
-        return _listed(name, pl.lit(places).gather(pl.col(name).to_physical()).fill_null(0), values)
-    place = pl.map_batches(
-        [pl.col(name), pl.col(name).is_not_null() if where is None else where],
-        lambda columns: _places_where(columns[1], columns[0], known),
-        return_dtype=pl.UInt32,
-        is_elementwise=True,
-    )
-    return _listed(name, place, values)
+        places = dtype.categories.to_frame(name).select(_known_place(name, known)).to_series()
+        place = pl.lit(places).gather(pl.col(name).to_physical()).fill_null(0)
+    else:
+        place = _known_place(name, known)
+    return _listed(name, place if also is None else pl.when(also).then(place).otherwise(0), values)
 
 
-def _places_where(counts: pl.Series, codes: pl.Series, known: Sequence[str]) -> pl.Series:
-    """The places of the codes in those lines where they count, 0 in all others."""
-    places = np.zeros(len(codes), np.uint32)
-    lines = counts.fill_null(False).arg_true().to_numpy()
-    places[lines] = _known_places(codes.gather(lines), known).to_numpy()
-    return pl.Series(places)
-
-
-def _known_places(codes: pl.Series, known: Sequence[str]) -> pl.Series:
-    return (codes.cast(pl.Enum(known), strict=False).to_physical().cast(pl.UInt32) + 1).fill_null(0)
+def _known_place(name: str, known: Sequence[str]) -> pl.Expr:
+    code = pl.col(name).cast(pl.Enum(known), strict=False).to_physical().cast(pl.UInt32)
+    return (code + 1).fill_null(0)
 
 
 def _rank(priority: Sequence[str]) -> Digit:

@@ -407,11 +407,6 @@ class Registry:
                     days += [day for span in spans for day in (span.first, day_after(span.last))]
         return days
 
-    def has_suspended(self, what: str, institution: str) -> bool:
-        """Is a department or physician ever suspended by the institution's events or those of whom it settles under?"""
-        owners = {institution, self.settling_of[institution]}
-        return any(target_suspensions(self.events_of.get(owner, ()), what) for owner in owners)
-
     def suspended_targets(self, what: str) -> list[str]:
         """Every department or physician that some event suspends."""
         return sorted(
