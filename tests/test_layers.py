@@ -24,7 +24,7 @@ LAYERS = {
     "ledger": 5, "spark": 5,
     "carried": 6, "causes": 6, "runs": 6, "restatement": 6, "differences": 6, "replay": 6,
     "summary": 6, "synthesis": 6, "explain": 6, "simulate": 6, "forecast": 6, "report": 6,
-    "balances": 6, "recalculate": 6, "clear": 6,
+    "balances": 6, "doubts": 6, "recalculate": 6, "clear": 6,
     "cli": 7,
 }  # fmt: skip
 # Within a layer, one stands below the other.
@@ -36,6 +36,8 @@ BELOW = {
     ("shard", "pipeline"),
     ("summary", "runs"),
     ("summary", "clear"),
+    ("summary", "doubts"),
+    ("doubts", "runs"),
     ("clear", "balances"),
     ("runs", "balances"),
     ("restatement", "balances"),

@@ -15,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .clear import Cleared
+from .doubts import doubts
 from .reasons import Code, RejectRule, UnpaidReason
 from .runs import Report
 from .terms import ANNUAL_STATEMENTS, CHINESE, Kind
@@ -28,9 +29,7 @@ def summary(report: Report, width: int, words: Words) -> Iterator[RenderableType
     """The parts of the summary, top to bottom, for a terminal of this width, in one language."""
     yield _title(report, words)
     yield _lines(report, words)
-    if _is_suspicious(report):
-        yield _warning(report, words)
-    for note in report.notes if report.lacks_lines else ():
+    for note in (*doubts(report), *(report.notes if report.lacks_lines else ())):
         yield Text(words.told(f"WARNING 注意: {note}"), style="bold red")
     if report.counts["lines_rejected"]:
         yield _rejected(report, words)
@@ -208,25 +207,6 @@ def _plain(number: Decimal) -> str:
     """Without the zeros behind the last decimal that counts."""
     text = f"{number:f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
-
-
-def _is_suspicious(report: Report) -> bool:
-    return report.counts["lines_settled"] == 0 or _elsewhere(report) * 2 > report.counts["lines_in"]
-
-
-def _elsewhere(report: Report) -> int:
-    is_outside = pl.col("rule") == RejectRule.OUTSIDE_MONTH.value
-    rejected = report.settlement.tables["rejected_lines"].lazy()
-    return int(rejected.select(is_outside.sum()).collect().item())
-
-
-def _warning(report: Report, words: Words) -> Text:
-    month = f"{report.batch.first_day:%Y-%m}"
-    told = words.told(
-        f"WARNING 注意: {report.counts['lines_settled']:,} line(s) settled; {_elsewhere(report):,} of "
-        f"{report.counts['lines_in']:,} belong to another month than {month}. Is --month right?"
-    )
-    return Text(told, style="bold red")
 
 
 def _with_names(report: Report, frame: pl.DataFrame, by: str) -> pl.DataFrame:

@@ -418,19 +418,19 @@ class _Reader:
         lacking = [name for name in terms.FROM_SETTLEMENTS if name not in found]
         if lacking:
             raw = raw.with_columns(tables.cleaned("claim_id")).join(
-                self._settlements(tuple(lacking), self.sources[place].name).lazy(),
+                self._settlements(tuple(lacking), self.sources[place]).lazy(),
                 on="claim_id",
                 how="left",
                 validate="m:1",
             )
         return judged(raw, place, self.context)
 
-    def _settlements(self, columns: tuple[str, ...], name: str) -> pl.DataFrame:
+    def _settlements(self, columns: tuple[str, ...], claims: SourceFile) -> pl.DataFrame:
         if self.settlements is None:
             raise Refusal(
-                f"{name}, header",
-                f"no column {', '.join(columns)}, and no settlements file",
-                "them",
+                f"{claims.name}, header",
+                f"no column {', '.join(columns)}, and no settlements file; columns found: {claims.columns.told}",
+                "these columns in one of the two",
                 _SETTLED_ELSEWHERE,
             )
         frame, source = self.settlements

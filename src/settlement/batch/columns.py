@@ -23,13 +23,17 @@ class Columns:
     def __contains__(self, name: str) -> bool:
         return name in self.header_of
 
+    @property
+    def told(self) -> str:
+        """All columns of the file, known ones first."""
+        return ", ".join([*self.header_of.values(), *self.passed_over, *self.unknown]) or "none"
+
     def require(self, where: str, names: Sequence[str], remedy: str) -> None:
         missing = [name for name in names if name not in self.header_of]
         if missing:
-            found = ", ".join(self.header_of.values()) or "none that the contract knows"
             raise Refusal(
                 f"{where}, header",
-                f"no column {', '.join(missing)}; columns found: {found}",
+                f"no column {', '.join(missing)}; columns found: {self.told}",
                 f"the column{'s' if len(missing) > 1 else ''} under the own or the national field name",
                 remedy,
             )

@@ -152,5 +152,5 @@ def first_position(rows: pl.DataFrame) -> int:
         return 0
     first, last = rows[POSITION][0], rows[POSITION][-1]
     if last - first != rows.height - 1:
-        raise Fault("reading", f"rows {first} to {last} in {rows.height} pieces", "consecutive rows")
+        raise Fault("reading", f"{rows.height} rows from {first} to {last}", "consecutive rows")
     return int(first)

@@ -71,7 +71,7 @@ def text_table(path: Path, name: str, fields: str, encoding: str | None) -> tupl
             {csv_file.ROW_NUMBER: _LINE, **{old: new for new, old in found.header_of.items()}}
         )
     required = [field.name for field in contract if field.is_required]
-    found.require(name, required, "add the column; data contract, section 1")
+    found.require(name, required, "add the column, or give it a name that docs/dictionary.md lists")
     absent = [
         pl.lit(None, dtype=pl.String).alias(field.name) for field in contract if field.name not in found
     ]

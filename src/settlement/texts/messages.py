@@ -182,15 +182,19 @@ _BATCH = {
     "every column once": "每列一次",
     "remove one of them": "删除其中之一",
     "no column {}; columns found: {}": "缺少列 {}；现有列：{:told}",
-    "none that the contract knows": "没有可识别的列",
     "the column{} under the own or the national field name": "{:mute}以本系统字段名或国家标准字段名命名的列",
-    "no column {}, and no settlements file": "缺少列 {}，也没有 settlements 文件",
-    "them": "这些列",
+    "no column {}, and no settlements file; columns found: {}": (
+        "缺少列 {}，也没有 settlements 文件；现有列：{:told}"
+    ),
+    "reading": "读取",
+    "{} rows from {} to {}": "{} 行，从第 {} 行到第 {} 行",
+    "consecutive rows": "连续的行",
+    "these columns in one of the two": "其中之一含有这些列",
     "give the columns in the claims files, or add settlements.csv with setl_id and these columns": (
         "在 claims 文件中给出这些列，或增加含 setl_id 及这些列的 settlements.csv"
     ),
     "add the column to the export": "在导出中加上该列",
-    "add the column; data contract, section 1": "加上该列；见数据约定第 1 节",
+    "add the column, or give it a name that docs/dictionary.md lists": "加上该列，或按 docs/dictionary.md 中所列改名",
     "add points, or amount with a policy that converts yuan to points": (
         "增加 points 列，或在政策规定元点换算时增加 amount 列"
     ),

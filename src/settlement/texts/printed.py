@@ -18,8 +18,13 @@ _TITLES = {
     "run {} posted, restating {}": "批次 {} 已记入账本，更正批次 {}",
     "run {} unchanged, nothing new posted": "批次 {} 无变化，未记入新内容",
     "check only, nothing written": "仅校验，未写入任何内容",
-    "WARNING 注意: {} line(s) settled; {} of {} belong to another month than {}. Is --month right?": (
-        "注意：结算明细 {0} 行；{2} 行中有 {1} 行不属 {3}。--month 是否正确？"
+    "of {} line(s) {} belong to another month than {}, and {} are settled. Is --month right?": (
+        "明细共 {} 行，其中 {} 行不属 {}，结算 {} 行。--month 是否正确？"
+    ),
+    "no line settled; {} of {} break the rule {} ({})": "无明细结算；{1} 行中有 {0} 行不符合规则 {2}（{3}）",
+    "not read, for the contract knows no such file: {}": "未读取，数据约定中没有这样的文件：{}",
+    "{}: column {} is not known; is it meant as {}, which the file lacks?": (
+        "{}：无法识别的列 {}；是否应为该文件缺少的 {}？"
     ),
     "WARNING 注意: {}": "注意：{:told}",
 }

@@ -1,0 +1,67 @@
+"""What the contract allows but is most likely meant otherwise is said in the summary, before anybody believes it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from program import program
+from test_batch import EVENT, LINE, write_batch
+
+pytestmark = pytest.mark.filterwarnings("ignore:Implicitly cleaning up")  # see test_cli, temporary copies
+
+
+def warnings(batch: Path, month: str = "2026-03") -> list[str]:
+    """The warnings of a check, with single blanks."""
+    done = program("check", batch, "--month", month)
+    text = " ".join(done.out.split())
+    return [part.split(" Rejected")[0].split(" By zone")[0] for part in text.split("WARNING 注意: ")[1:]]
+
+
+def test_a_batch_as_it_should_be_raises_no_doubt(tmp_path: Path) -> None:
+    assert warnings(write_batch(tmp_path / "batch", [LINE], events=[EVENT])) == []
+
+
+def test_a_file_of_another_name_is_named(tmp_path: Path) -> None:
+    """events.csv with a letter missing: its suspensions would be lost without a word."""
+    batch = write_batch(tmp_path / "batch", [LINE], events=[EVENT])
+    (batch / "events.csv").rename(batch / "event.csv")
+    (batch / "claims").mkdir()
+    (batch / "claims.csv").rename(batch / "claims" / "1.csv")
+    (batch / "claims" / "more.xlsx").touch()
+    (batch / "notes.md").touch()
+    [told] = warnings(batch)
+    assert "not read, for the contract knows no such file: claims/more.xlsx, event.csv" in told
+
+
+@pytest.mark.parametrize(
+    ("column", "near"), [("physicianid", "physician_id"), ("Physician_ID", "physician_id")]
+)
+def test_a_column_that_is_nearly_one_the_file_lacks_is_named(tmp_path: Path, column: str, near: str) -> None:
+    """Without it no physician is suspended."""
+    lines = [{column: "D1", **{name: cell for name, cell in LINE.items() if name != "physician_id"}}]
+    [told] = warnings(write_batch(tmp_path / "batch", lines))
+    assert f"column {column} is not known; is it meant as {near}, which the file lacks?" in told
+
+
+def test_a_column_of_another_kind_or_of_one_that_is_there_raises_no_doubt(tmp_path: Path) -> None:
+    lines = [{**LINE, "weather": "fair", "physician_idd": "D1", "physician_id": "D2"}]
+    assert warnings(write_batch(tmp_path / "batch", lines)) == []
+
+
+def test_lines_of_another_month_are_told_from_lines_that_break_another_rule(tmp_path: Path) -> None:
+    batch = write_batch(tmp_path / "batch", [LINE])
+    [told] = warnings(batch, "2026-04")
+    assert "of 1 line(s) 1 belong to another month than 2026-04, and 0 are settled. Is --month right?" in told
+    [told] = warnings(write_batch(tmp_path / "bad", [{**LINE, "points": "many"}]))
+    assert "no line settled; 1 of 1 break the rule bad_number (points)" in told
+
+
+def test_a_refusal_for_a_missing_column_names_those_that_are_there(tmp_path: Path) -> None:
+    for column in ("settled_at", "claim_id"):
+        lines = [{("misspelt" if name == column else name): cell for name, cell in LINE.items()}]
+        done = program("check", write_batch(tmp_path / column, lines), "--month", "2026-03")
+        assert done.code == 2
+        assert f"no column {column}" in done.err
+        assert "is_valid, misspelt" in done.err
