@@ -56,7 +56,7 @@ def _show(batch: Batch, coding: Profiles, repeats: int) -> None:
 def _plans(batch: Batch, coding: Profiles, folder: Path) -> Iterator[tuple[str, pl.LazyFrame]]:
     files = batch.lines.typed[0]
     columns = files.raw.collect_schema().names()
-    reading = FirstReading(files, Hashes(folder).of(0), folder)
+    reading = FirstReading(files, Hashes(folder).of(0), folder, batch.lines.careful)
     keyed = Keyed(batch.lines, coding, Staging(folder))
     numbers = pl.col(coding.keys).max(), pl.col("points").sum()
     told = files.raw.with_columns(files.way.coded).with_columns(is_plain=files.way.is_plain)

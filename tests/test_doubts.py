@@ -58,10 +58,14 @@ def test_lines_of_another_month_are_told_from_lines_that_break_another_rule(tmp_
     assert "no line settled; 1 of 1 break the rule bad_number (points)" in told
 
 
-def test_a_refusal_for_a_missing_column_names_those_that_are_there(tmp_path: Path) -> None:
-    for column in ("settled_at", "claim_id"):
-        lines = [{("misspelt" if name == column else name): cell for name, cell in LINE.items()}]
-        done = program("check", write_batch(tmp_path / column, lines), "--month", "2026-03")
-        assert done.code == 2
-        assert f"no column {column}" in done.err
-        assert "is_valid, misspelt" in done.err
+@pytest.mark.parametrize("misspelt", ["settled_att", "setled_at", "SETTLED_AT", "settled"])
+def test_a_refusal_for_a_missing_column_names_one_that_is_nearly_it(tmp_path: Path, misspelt: str) -> None:
+    """Others are not named: in a file without a header they would be cells."""
+    lines = [
+        {(misspelt if name == "settled_at" else name): cell for name, cell in LINE.items()} | {"abc": "1"}
+    ]
+    done = program("check", write_batch(tmp_path / "batch", lines), "--month", "2026-03")
+    assert done.code == 2
+    assert "no column settled_at" in done.err
+    assert f"is_valid, {misspelt}" in done.err
+    assert "abc" not in done.err

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from settlement import load_policy, pipeline, read_batch
+from settlement import exact, load_policy, pipeline, read_batch
 from settlement.batch import Batch, notes
-from settlement.batch.notes import POSITION, Listed, Notes, Numbers, first_position, picked
+from settlement.batch.notes import POSITION, Careful, Listed, Notes, Numbers, first_position, picked
 from settlement.errors import Fault
 from settlement.rules import profiles
+from test_batch import LINE, write_batch
 from test_properties import Form, write
 from test_shard import outcome, typed_batch
 
@@ -70,6 +73,32 @@ def test_rows_out_of_order_are_our_own_fault() -> None:
         first_position(pl.DataFrame({POSITION: [4, 6]}))
 
 
+def test_a_copy_is_taken_off_the_file_it_stands_in(tmp_path: Path) -> None:
+    """Files of two forms: row 3 of the second is row 1 of the first once more; row 3 of the first is paid."""
+    rows = [{**LINE, "line_id": str(number), "points": str(number)} for number in range(1, 6)]
+    files = {"1": (rows[:3], pl.Decimal(18, 4)), "2": ([*rows[3:], rows[0]], pl.Decimal(12, 2))}
+    batch = write_batch(tmp_path / "batch")
+    (batch / "claims.csv").unlink()
+    (batch / "claims").mkdir()
+    for name, (lines, points) in files.items():
+        typed(lines, points).write_parquet(batch / "claims" / f"{name}.parquet")
+    policy = load_policy("tianjin")
+    found = read_batch(batch, "2026-03", policy)
+    assert len(found.lines.typed) == 2
+    settled = pipeline.settle(found, policy)
+    assert settled.rejected_lines.select("source", "row_number").rows() == [("claims/2.parquet", 3)]
+    assert settled.settlements["submitted_points"].to_list() == [Decimal("15.0000")]
+    assert settled.daily_points["line_count"].to_list() == [5]
+
+
+def typed(rows: list[dict[str, str]], points: pl.Decimal) -> pl.DataFrame:
+    return pl.DataFrame(rows).with_columns(
+        pl.col("points").cast(points),
+        pl.col("amount").replace("", None).cast(pl.Decimal(18, 2)),
+        pl.col("serviced_at", "settled_at").str.to_datetime(),
+    )
+
+
 KEYS = st.lists(st.tuples(*[st.integers(0, 40) | st.integers(0, 2**63 - 1)] * 2), unique=True)
 
 
@@ -107,3 +136,47 @@ def numbers_of_profiles(batch: Batch) -> list[str]:
     work = pipeline.begun(batch, batch.policy)
     pipeline.time(work)
     return profiles.Profiles(pipeline.relevant(work)).keys
+
+
+def test_an_error_while_noting_is_raised_when_all_rows_have_streamed_past(tmp_path: Path) -> None:
+    """Raised in the middle, it may leave the threads of the stream waiting for ever: a full disk would hang a run."""
+    noted, passed = [], []
+
+    def full(rows: pl.DataFrame) -> None:
+        noted.append(rows.height)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def count(rows: pl.DataFrame) -> pl.DataFrame:
+        passed.append(rows.height)
+        return rows
+
+    for number in range(4):
+        pl.DataFrame({POSITION: range(number * ROWS, (number + 1) * ROWS)}).write_parquet(
+            tmp_path / f"{number}.parquet"
+        )
+    careful = Careful()
+    stream = careful.noting(full, pl.scan_parquet(tmp_path)).map_batches(count, streamable=True)
+    with pytest.raises(OSError, match="No space left"):
+        careful.collected(stream)
+    assert len(noted) >= 1
+    assert sum(passed) == 4 * ROWS
+
+
+@pytest.mark.parametrize("is_typed", [True, False], ids=["typed", "CSV"])
+def test_points_whose_sums_could_leave_64_bits_are_refused_whatever_their_sign(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_typed: bool
+) -> None:
+    line = {"points": "-9", "reverses_line_id": "1"}
+    rows = [
+        {**LINE, "line_id": "1", "points": "8"},
+        {**LINE, **line, "line_id": "2"},
+        {**LINE, **line, "line_id": "3"},
+    ]
+    frame = typed(rows, pl.Decimal(18, 4))
+    policy = load_policy("tianjin")
+    for most, is_refused in ((3 * 90_000, False), (3 * 90_000 - 1, True)):
+        monkeypatch.setattr(exact, "_WIDEST", most)
+        batch = read_batch(write_batch(tmp_path / str(most), frame if is_typed else rows), "2026-03", policy)
+        assert bool(batch.lines.typed) == is_typed
+        found = outcome(batch, policy)
+        assert ("3 lines of up to 9.0000 points each" in str(found)) == is_refused, found

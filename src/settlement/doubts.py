@@ -6,16 +6,13 @@ Unknown columns and files are passed over (data 1): then a suspension may be los
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import takewhile
 
 import polars as pl
 
 from .batch import Batch
 from .reasons import RejectRule
 from .runs import Report
-from .terms import CLAIM_FIELDS, SETTLEMENT_FIELDS, SMALL_TABLES
 
-_LONG = 8  # letters of a name in which two may differ, in others one
 _DATA = (".csv", ".gz", ".parquet", ".tsv", ".txt", ".xls", ".xlsx", ".zip")
 
 
@@ -59,27 +56,5 @@ def _of_files(batch: Batch) -> Iterator[str]:
 def _of_columns(batch: Batch) -> Iterator[str]:
     """Unknown columns whose names are nearly those of columns that the file lacks."""
     for source in (*batch.sources, *batch.small_files):
-        table = source.name.partition(".")[0].partition("/")[0]
-        fields = {"claims": CLAIM_FIELDS, "settlements": SETTLEMENT_FIELDS, **SMALL_TABLES}[table]
-        absent = [
-            name
-            for field in fields
-            if field.name not in source.columns
-            for name in (field.name, *field.national)
-        ]
-        for column in source.columns.unknown:
-            near = next((name for name in absent if _is_nearly(column.lower(), name)), None)
-            if near:
-                yield f"{source.name}: column {column} is not known; is it meant as {near}, which the file lacks?"
-
-
-def _is_nearly(one: str, other: str) -> bool:
-    """They agree from both ends, but for a letter or two in between."""
-    longest = max(len(one), len(other))
-    ends = _alike(one, other) + _alike(one[::-1], other[::-1])
-    return ends >= longest - (2 if longest >= _LONG else 1)
-
-
-def _alike(one: str, other: str) -> int:
-    """First letters in which they agree."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+        for column, meant in source.columns.misspelt:
+            yield f"{source.name}: column {column} is not known; is it meant as {meant}, which the file lacks?"

@@ -1,4 +1,4 @@
-"""Lines that come twice: found by 64-bit hashes first, and by full keys only among equal hashes.
+"""Lines that come twice: found by 63-bit hashes first, and by full keys only among equal hashes.
 
 Source: data 2. Sought among lines that broke no other rule.
 """
@@ -18,6 +18,7 @@ from .notes import Notes, Numbers
 
 KEY = ("institution_id", "claim_id", "line_id")
 PLACE = ("source", "row_number")
+# what of copies is compared, and where they stand
 COPIED = (
     *PLACE,
     *KEY,
@@ -25,7 +26,7 @@ COPIED = (
     "points",
     "amount",
     "is_converted",
-)  # what is compared, and where it stands
+)
 _ODD = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)  # mix the three hashes unevenly
 
 
@@ -73,9 +74,9 @@ _PART = 40_000_000  # hashes that are sorted together: 320 MB
 
 def _repeated_in(kept: Sequence[Notes], part: int, parts: int) -> pl.Series:
     pieces = (pl.Series(hashes) for notes in kept for _, hashes in notes.pieces())
-    of_part = [some.filter(some // 2 % parts == part) if parts > 1 else some for some in pieces]
+    of_part = (some.filter((some != 0) & (some // 2 % parts == part)) for some in pieces)
     hashes = pl.concat([pl.Series(dtype=pl.UInt64), *of_part]).sort()
-    return hashes.filter((hashes == hashes.shift()) & (hashes != 0)).unique()
+    return hashes.filter(hashes == hashes.shift()).unique()
 
 
 def key_hash() -> pl.Expr:

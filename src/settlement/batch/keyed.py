@@ -37,7 +37,7 @@ class Keyed:
 
     def noted(self, files: TypedFiles, told: pl.LazyFrame) -> pl.LazyFrame:
         """Of all lines of some files the keys, noted as they pass, and points; the keys of lines that are not plain
-        are -1."""
+        are -1. What is noted is the key + 1, for 0 stands for none."""
         keyed = self.coding.keyed(told).select(
             POSITION,
             *(pl.when("is_plain").then(key).otherwise(-1).alias(key) for key in self.coding.keys),
@@ -45,15 +45,12 @@ class Keyed:
         )
         kept = self._notes(files.source)
 
-        def note(some: pl.DataFrame) -> pl.DataFrame:
+        def note(some: pl.DataFrame) -> None:
             first = first_position(some)
             for notes, key in zip(kept, self.coding.keys, strict=True):
                 notes.put(first, some[key].to_numpy() + 1)
-            return some
 
-        return keyed.map_batches(
-            note, streamable=True, predicate_pushdown=False, projection_pushdown=False, slice_pushdown=False
-        )
+        return self.lines.careful.noting(note, keyed)
 
     def repeated(self) -> pl.DataFrame:
         """Keys and points of the repeated lines of typed files, which were counted with the others."""

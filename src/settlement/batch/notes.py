@@ -24,7 +24,7 @@ _PIECE = 4_000_000  # notes that are read together: 32 MB
 
 
 class Notes:
-    """Whole numbers above 0, kept in a file at the position of the row they stand for; 0 where none was noted."""
+    """Whole numbers above 0, kept in a file at the position of the row they stand for. 0 stands for none."""
 
     def __init__(self, file: Path, dtype: npt.DTypeLike) -> None:
         self._file, self.dtype = file, np.dtype(dtype)
@@ -32,7 +32,7 @@ class Notes:
 
     @property
     def count(self) -> int:
-        """Positions up to the last noted one."""
+        """Positions up to the last that was put."""
         return self._file.stat().st_size // self.dtype.itemsize
 
     def put(self, first: int, numbers: Numbers) -> None:
@@ -48,11 +48,12 @@ class Notes:
         return np.pad(found, (0, count - len(found)))
 
     def at(self, positions: Numbers) -> Numbers:
-        """The numbers of these rows, in ascending order of their positions."""
-        return np.concatenate(
-            [numbers[within(positions, first, len(numbers))] for first, numbers in self.pieces()]
-            or [np.empty(0, self.dtype)]
-        )
+        """The numbers of these rows, in ascending order of their positions, each of which was put."""
+        pieces = (numbers[within(positions, first, len(numbers))] for first, numbers in self.pieces())
+        found = np.concatenate([np.empty(0, self.dtype), *pieces])
+        if len(found) != len(positions):
+            raise Fault("notes", f"{len(found)} of {len(positions)} rows", "every row, in order")
+        return found
 
     def pieces(self) -> Iterator[tuple[int, Numbers]]:
         """The position of the first, and the numbers of all rows up to the last noted one, a piece at a time."""
@@ -86,6 +87,8 @@ class Listed:
             places = self._places([key[left] for key in self._keys], len(self._tables), table)
             table[places] = left
             self._tables.append(table)
+            if len(self._tables) > _MOST_TABLES:
+                raise Fault("notes", f"{len(left)} keys that meet in every table", "no two keys alike")
             left = left[table[places] != left]
 
     def numbers(self, keys: Sequence[Numbers]) -> Numbers:
@@ -112,6 +115,7 @@ class Listed:
 
 
 _ODD = 0x9E3779B97F4A7C15
+_MOST_TABLES = 64  # of which each holds seven eighths of the keys, or more
 
 
 def _power_of_two(least: int) -> int:
@@ -122,6 +126,42 @@ def within(positions: Numbers, first: int, count: int) -> Numbers:
     """Those of the positions, which are in order, that lie among `count` rows, counted from the `first` of these."""
     start, end = np.searchsorted(positions, [first, first + count])
     return positions[start:end] - first
+
+
+class Careful:
+    """Runs functions that write notes while polars streams rows past them.
+
+    An error is kept until the stream has run out: raised inside, it may leave other threads of the stream waiting.
+    """
+
+    def __init__(self) -> None:
+        self._errors: list[OSError] = []
+
+    def noting(self, note: Callable[[pl.DataFrame], None], rows: pl.LazyFrame) -> pl.LazyFrame:
+        """All rows, as they come past `note`."""
+
+        def noted(some: pl.DataFrame) -> pl.DataFrame:
+            try:
+                if not (some.is_empty() or self._errors):
+                    note(some)
+            except OSError as error:
+                self._errors.append(error)
+            return some
+
+        return rows.map_batches(
+            noted,
+            streamable=True,
+            predicate_pushdown=False,  # every row must come by, whatever is asked of them
+            projection_pushdown=False,
+            slice_pushdown=False,
+        )
+
+    def collected(self, rows: pl.LazyFrame) -> pl.DataFrame:
+        """The rows, streamed. Raises the first error of any note."""
+        found = rows.collect(engine="streaming")
+        if self._errors:
+            raise self._errors[0]
+        return found
 
 
 def picked(rows: pl.LazyFrame, number_of: Callable[[int, int], Numbers]) -> pl.LazyFrame:

@@ -20,7 +20,7 @@ from .csv_file import ROW_NUMBER
 from .duplicates import COPIED, PLACE, Hashes, key_hash, place_number, repeated_lines
 from .keyed import Coding, Keyed
 from .lines import JUDGED, Plain
-from .notes import POSITION, Notes, Numbers, first_position, picked, within
+from .notes import POSITION, Careful, Notes, Numbers, first_position, picked, within
 from .staging import Staging, detached, few_of_many, staged
 
 Reduce = Callable[[pl.LazyFrame], pl.LazyFrame]
@@ -40,8 +40,10 @@ class TypedFiles:
     judged: Reduce
 
     def told(self) -> pl.LazyFrame:
-        """All lines: position, is_plain and, of the plain ones, the columns of JUDGED without fault, institution and
-        insurance as Enum."""
+        """All lines: position, is_plain and the columns of JUDGED without fault, institution and insurance as Enum.
+
+        What these columns hold of a line that is not plain means nothing.
+        """
         return (
             self.raw.with_columns(self.way.coded)
             .with_columns(is_plain=self.way.is_plain)
@@ -65,7 +67,7 @@ class Lines:
     """All lines of a batch: typed files, and staged files of judged lines, bad ones with their fault.
 
     `lines` and `points` (10⁻⁴) count every line as it stands in its file, for the proof that none was lost;
-    `most_points`: of a line, whatever its sign.
+    `most_points`: no good line has more, whatever their sign.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -73,6 +75,7 @@ class Lines:
         self.typed: list[TypedFiles] = []
         self.lines, self.points, self.most_points = 0, 0, 0
         self._staged: list[Path] = []
+        self.careful = Careful()
         self._hashes = Hashes(folder)
         self._is_read = False
 
@@ -155,15 +158,15 @@ class Lines:
     def _read(self, reduce: Callable[[TypedFiles, pl.LazyFrame], pl.LazyFrame]) -> list[pl.DataFrame]:
         """`reduce` applied to what is told of the lines of each of the typed files; the first time all is noted."""
         if self._is_read:
-            return [reduce(files, files.told()).collect(engine="streaming") for files in self.typed]
+            return [self.careful.collected(reduce(files, files.told())) for files in self.typed]
         self._is_read = True
         return [self._first_reading_of(files, reduce) for files in self.typed]
 
     def _first_reading_of(
         self, files: TypedFiles, reduce: Callable[[TypedFiles, pl.LazyFrame], pl.LazyFrame]
     ) -> pl.DataFrame:
-        reading = FirstReading(files, self._hashes.of(files.source), self.folder)
-        found = reduce(files, reading.told()).collect(engine="streaming")
+        reading = FirstReading(files, self._hashes.of(files.source), self.folder, self.careful)
+        found = self.careful.collected(reduce(files, reading.told()))
         self._count(reading.lines, reading.points, reading.most_points)
         self.stage(reading.odd_lines, is_counted=False)
         return found
@@ -202,8 +205,8 @@ def _marked(positions: Numbers) -> Callable[[int, int], Numbers]:
 class FirstReading:
     """The first reading of typed files: notes hashes, counts and odd lines while the plain ones stream past."""
 
-    def __init__(self, files: TypedFiles, hashes: Notes, folder: Path) -> None:
-        self.files, self.hashes, self.folder = files, hashes, folder
+    def __init__(self, files: TypedFiles, hashes: Notes, folder: Path, careful: Careful) -> None:
+        self.files, self.hashes, self.folder, self.careful = files, hashes, folder, careful
         self.lines, self.points, self.most_points = 0, 0, 0
         self._columns = [name for name in files.raw.collect_schema() if name != POSITION]
         self._odd: list[pl.DataFrame] = []
@@ -219,22 +222,12 @@ class FirstReading:
         """All lines, noted as they stream past: what their file holds, its codes as numbers, is_plain and hash (0 for
         a line that is not plain)."""
         way = self.files.way
-        return (
-            self.files.raw.with_columns(way.coded)
-            .with_columns(is_plain=way.is_plain)
-            .with_columns(hash=pl.when("is_plain").then(key_hash()).otherwise(0))
-            .map_batches(
-                self._note,
-                streamable=True,
-                predicate_pushdown=False,  # or odd lines would never come by
-                projection_pushdown=False,
-                slice_pushdown=False,
-            )
+        told = self.files.raw.with_columns(way.coded).with_columns(is_plain=way.is_plain)
+        return self.careful.noting(
+            self._note, told.with_columns(hash=pl.when("is_plain").then(key_hash()).otherwise(0))
         )
 
-    def _note(self, rows: pl.DataFrame) -> pl.DataFrame:
-        if rows.is_empty():
-            return rows
+    def _note(self, rows: pl.DataFrame) -> None:
         self.hashes.put(first_position(rows), rows["hash"].to_numpy())
         points = rows["points_units"]
         most = points.abs().max()
@@ -244,7 +237,6 @@ class FirstReading:
             self.points += int(points.sum())
             self.most_points = max(self.most_points, most if isinstance(most, int) else 0)
             self._set_aside(odd)
-        return rows
 
     def _set_aside(self, odd: pl.DataFrame) -> None:
         self._odd.append(odd)

@@ -189,6 +189,11 @@ _BATCH = {
     "reading": "读取",
     "{} rows from {} to {}": "{} 行，从第 {} 行到第 {} 行",
     "consecutive rows": "连续的行",
+    "notes": "读取记录",
+    "{} of {} rows": "{1} 行中的 {0} 行",
+    "every row, in order": "每一行，按顺序",
+    "{} keys that meet in every table": "{} 个键在所有表中相遇",
+    "no two keys alike": "键互不相同",
     "these columns in one of the two": "其中之一含有这些列",
     "give the columns in the claims files, or add settlements.csv with setl_id and these columns": (
         "在 claims 文件中给出这些列，或增加含 setl_id 及这些列的 settlements.csv"
