@@ -85,6 +85,7 @@ def test_a_copy_is_taken_off_the_file_it_stands_in(tmp_path: Path) -> None:
     policy = load_policy("tianjin")
     found = read_batch(batch, "2026-03", policy)
     assert len(found.lines.typed) == 2
+    assert all(files.told().collect()["is_plain"].all() for files in found.lines.typed)
     settled = pipeline.settle(found, policy)
     assert settled.rejected_lines.select("source", "row_number").rows() == [("claims/2.parquet", 3)]
     assert settled.settlements["submitted_points"].to_list() == [Decimal("15.0000")]
@@ -92,10 +93,14 @@ def test_a_copy_is_taken_off_the_file_it_stands_in(tmp_path: Path) -> None:
 
 
 def typed(rows: list[dict[str, str]], points: pl.Decimal) -> pl.DataFrame:
-    return pl.DataFrame(rows).with_columns(
-        pl.col("points").cast(points),
-        pl.col("amount").replace("", None).cast(pl.Decimal(18, 2)),
-        pl.col("serviced_at", "settled_at").str.to_datetime(),
+    return (
+        pl.DataFrame(rows, strict=False)
+        .with_columns(pl.all().replace("", None))
+        .with_columns(
+            pl.col("points").cast(points),
+            pl.col("amount").cast(pl.Decimal(18, 2)),
+            pl.col("serviced_at", "settled_at").str.to_datetime(),
+        )
     )
 
 
