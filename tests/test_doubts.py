@@ -45,6 +45,19 @@ def test_a_column_that_is_nearly_one_the_file_lacks_is_named(tmp_path: Path, col
     assert f"column {column} is not known; is it meant as {near}, which the file lacks?" in told
 
 
+def test_a_column_is_named_once_for_all_claims_files(tmp_path: Path) -> None:
+    batch = write_batch(tmp_path / "batch", [{"physicianid": "D1", **LINE}], events=[{**EVENT, "target": ""}])
+    lines = (batch / "claims.csv").read_text("utf-8").replace(",physician_id", ",other")
+    events = (batch / "events.csv").read_text("utf-8").replace(",target_id", ",other")
+    (batch / "events.csv").write_text(events, "utf-8")
+    (batch / "claims.csv").unlink()
+    (batch / "claims").mkdir()
+    for name in ("1.csv", "2.csv"):
+        (batch / "claims" / name).write_text(lines, "utf-8")
+    told = warnings(batch)
+    assert [one.split(":")[0] for one in told] == ["claims/1.csv", "events.csv"]
+
+
 def test_a_column_of_another_kind_or_of_one_that_is_there_raises_no_doubt(tmp_path: Path) -> None:
     lines = [{**LINE, "weather": "fair", "physician_idd": "D1", "physician_id": "D2"}]
     assert warnings(write_batch(tmp_path / "batch", lines)) == []

@@ -54,7 +54,11 @@ def _of_files(batch: Batch) -> Iterator[str]:
 
 
 def _of_columns(batch: Batch) -> Iterator[str]:
-    """Unknown columns whose names are nearly those of columns that the file lacks."""
+    """Unknown columns whose names are nearly those of columns that the file lacks; of claims files the first."""
+    told = set()
     for source in (*batch.sources, *batch.small_files):
         for column, meant in source.columns.misspelt:
-            yield f"{source.name}: column {column} is not known; is it meant as {meant}, which the file lacks?"
+            doubt = (source.name.partition("/")[0], column)
+            if doubt not in told:
+                yield f"{source.name}: column {column} is not known; is it meant as {meant}, which the file lacks?"
+            told.add(doubt)

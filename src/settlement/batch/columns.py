@@ -76,10 +76,8 @@ def matched(header: Sequence[str], fields: Sequence[Field], where: str) -> Colum
     return Columns(header_of, tuple(passed_over), tuple(unknown), misspelt)
 
 
-_LONG, _SURE = (
-    8,
-    5,
-)  # letters of a name in which two may differ, in others one; letters that begin the same name
+_LONG = 8  # letters of a name in which two may differ; in shorter ones one may
+_SURE = 5  # letters that begin the same name
 
 
 def _is_nearly(one: str, other: str) -> bool:

@@ -19,14 +19,7 @@ from .notes import Notes, Numbers
 KEY = ("institution_id", "claim_id", "line_id")
 PLACE = ("source", "row_number")
 # what of copies is compared, and where they stand
-COPIED = (
-    *PLACE,
-    *KEY,
-    "settled_at",
-    "points",
-    "amount",
-    "is_converted",
-)
+COPIED = (*PLACE, *KEY, "settled_at", "points", "amount", "is_converted")
 _ODD = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)  # mix the three hashes unevenly
 
 
